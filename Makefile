@@ -1,0 +1,55 @@
+# Everything a person types. `make demo` and `make test` need only Debian and Python 3.11:
+# what they use is installed into .venv, pinned by constraints.txt.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+PACKAGE := pyproject.toml constraints.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint bench clean
+
+help: ## what there is to type
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
+
+demo: $(VENV)/.demo ## set up, then watch prompts find their models
+	@$(BIN)/sidecar demo
+
+test: $(VENV)/.dev ## set up what the tests need, then run them all
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.dev ## ruff, mypy, and the walls between the packages
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+bench: $(VENV)/.dev ## the short benchmark, appended to bench/results.jsonl
+	$(BIN)/python -m bench.decision
+
+clean: ## remove what the others made
+	rm -rf $(VENV) .work build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+
+# -- setting up ---------------------------------------------------------------------
+
+# Debian ships venv as a package of its own; where it is missing, root installs it.
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or later is needed; name it: make PYTHON=/path/to/python3.11"; exit 1; }
+	@$(PYTHON) -m venv $(VENV) 2>/dev/null || { rm -rf $(VENV); \
+	  if [ "$$(id -u)" = 0 ]; then \
+	    apt-get update -qq && apt-get install -y -qq python3-venv && $(PYTHON) -m venv $(VENV); \
+	  else echo "Python's venv is missing. Type: sudo apt-get install python3-venv"; exit 1; fi; }
+
+$(VENV)/.demo: $(BIN)/python $(PACKAGE)
+	@echo "Setting up $(VENV) (once) ..."
+	@$(PIP) -e '.[demo]'
+	@touch $@
+
+$(VENV)/.dev: $(BIN)/python $(PACKAGE)
+	@echo "Setting up $(VENV) for development (once) ..."
+	@$(PIP) -e '.[dev]'
+	@touch $@ $(VENV)/.demo
+
+-include distill/train.mk

@@ -1,0 +1,162 @@
+"""The one place that wires everything, and the life of a process.
+
+Start: load the encoder's files and the configuration, choose the classifier,
+listen, warm up, be ready. Stop on SIGTERM or SIGINT: be not ready, accept
+nothing new, let requests in flight finish for up to ``drain_s``, exit 0.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from aiohttp import web
+
+from sidecar import classify
+from sidecar.classify.base import Classifier
+from sidecar.config import loader
+from sidecar.config.snapshot import Snapshot
+from sidecar.control.admin import admin_app
+from sidecar.encoder.bundle import Bundle
+from sidecar.errors import ClassifierError, SidecarError
+from sidecar.features import features_of
+from sidecar.ingress import Ingress
+from sidecar.runtime import Mode, Runtime
+from sidecar.types import Prompt
+from sidecar.upstream.aiohttp_client import AiohttpUpstreams
+
+log = logging.getLogger("sidecar.app")
+
+# The worker thread needs the interpreter for a moment before and after each run
+# of the encoder; at the default of 5 ms a busy event loop would make it wait
+# most of the decision's deadline for that.
+_SWITCH_INTERVAL_S = 0.0005
+
+
+class BindError(SidecarError):
+    """An address that cannot be listened on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What a process needs from disk, read and checked."""
+
+    bundle: Bundle
+    catalogue: Catalogue
+    snapshot: Snapshot
+
+
+def load(config_file: Path) -> Loaded:
+    """The encoder's files and the configuration; raises with all that is wrong."""
+    bundle = Bundle.load()
+    catalogue = Catalogue.of(bundle)
+    return Loaded(bundle, catalogue, loader.load(config_file, catalogue))
+
+
+class App:
+    """A sidecar, started and stopped inside a running event loop."""
+
+    def __init__(self, runtime: Runtime, why: str) -> None:
+        self.runtime = runtime
+        self.why = why
+        self._public: web.ServerRunner | None = None
+        self._admin: web.AppRunner | None = None
+        self.listen = ""
+        self.admin = ""
+
+    @classmethod
+    async def start(
+        cls,
+        config_file: Path,
+        *,
+        listen: str | None = None,
+        admin: str | None = None,
+        classifier: Classifier | None = None,
+    ) -> App:
+        """Wire, listen and be ready. A port of 0 takes a free one.
+
+        ``classifier`` replaces the configured one, for drills and tests.
+        """
+        loaded = load(config_file)
+        snapshot = loaded.snapshot
+        if classifier is None:
+            chosen = classify.build(snapshot.config.classifier, loaded.bundle)
+        else:
+            chosen = classify.Chosen(classifier, f"{classifier.name} (given)")
+        runtime = Runtime(
+            snapshot=snapshot,
+            config_file=config_file,
+            classifier=chosen.classifier,
+            abilities=loaded.catalogue,
+            upstreams=AiohttpUpstreams(),
+        )
+        app = cls(runtime, chosen.why)
+        try:
+            await app._listen(listen or snapshot.config.listen, admin or snapshot.config.admin)
+            await app._warm_up()
+        except BaseException:
+            await app.stop()
+            raise
+        runtime.mode = Mode.READY
+        return app
+
+    async def _listen(self, listen: str, admin: str) -> None:
+        drain = self.runtime.snapshot.config.drain_s
+        self._admin = web.AppRunner(admin_app(self.runtime), access_log=None, shutdown_timeout=1.0)
+        await self._admin.setup()
+        self.admin = await _bind(self._admin, admin)
+        self._public = web.ServerRunner(Ingress(self.runtime).server(), shutdown_timeout=drain)
+        await self._public.setup()
+        self.listen = await _bind(self._public, listen)
+
+    async def _warm_up(self) -> None:
+        """Touch every shape the first requests will need; being slow here costs nobody."""
+        for words in (1, 40, 400):
+            with contextlib.suppress(ClassifierError):
+                text = "Warm up. " * words
+                await self.runtime.classifier.classify(features_of(Prompt(user=text)))
+
+    async def stop(self) -> None:
+        """Drain and close. The admin port answers, not ready, until the last request is done."""
+        self.runtime.mode = Mode.DRAINING
+        if self._public is not None:
+            await self._public.cleanup()
+        await self.runtime.upstreams.close()
+        await self.runtime.classifier.close()
+        if self._admin is not None:
+            await self._admin.cleanup()
+
+
+async def _bind(runner: web.BaseRunner, address: str) -> str:
+    """Listen on ``host:port``; the address with the port the system gave."""
+    host, _, port = address.rpartition(":")
+    host = host.strip("[]")
+    try:
+        await web.TCPSite(runner, host, int(port), backlog=1024).start()
+    except OSError as exc:
+        raise BindError(f"Cannot listen on {address}: {exc.strerror}.") from exc
+    bound = runner.addresses[-1][1]
+    shown = f"[{host}]" if ":" in host else host
+    return f"{shown}:{bound}"
+
+
+async def serve(config_file: Path, listen: str | None, admin: str | None) -> None:
+    """Serve until SIGTERM or SIGINT."""
+    sys.setswitchinterval(_SWITCH_INTERVAL_S)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    app = await App.start(config_file, listen=listen, admin=admin)
+    for warning in app.runtime.snapshot.warnings:
+        log.warning("%s", warning)
+    print(f"classifier: {app.why}", flush=True)
+    log.info("serving on http://%s/v1, admin on http://%s", app.listen, app.admin)
+    await stop.wait()
+    log.info("draining: up to %g s for requests in flight", app.runtime.snapshot.config.drain_s)
+    await app.stop()

@@ -1,0 +1,115 @@
+"""The configuration as the request path reads it.
+
+A :class:`Snapshot` is whole, checked and immutable: names are resolved,
+secrets are read, and a request that began with one keeps it while a reload
+swaps in the next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from sidecar.config.schema import Config, Timeouts, When
+from sidecar.types import Usage
+
+
+class Secret:
+    """A key that does not show: not in ``repr``, not in logs, not in errors."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        return self._value
+
+    def __repr__(self) -> str:
+        return "Secret(***)"
+
+    __str__ = __repr__
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamSpec:
+    """Where an upstream is and how it is spoken to."""
+
+    name: str
+    base_url: str  # without a trailing slash
+    family: str  # the dialects it speaks: openai | anthropic
+    auth: str  # bearer | x-api-key | none | passthrough
+    key: Secret | None
+    ca_file: str | None
+    max_connections: int
+    timeouts: Timeouts
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """USD per million tokens."""
+
+    input: float
+    cached_input: float
+    output: float
+
+    def of(self, input_tokens: float, output_tokens: float, cached_tokens: float = 0.0) -> float:
+        """USD for one request; ``cached_tokens`` are a part of ``input_tokens``."""
+        fresh = max(0.0, input_tokens - cached_tokens)
+        return (
+            fresh * self.input + cached_tokens * self.cached_input + output_tokens * self.output
+        ) / 1e6
+
+    def charged(self, usage: Usage) -> float | None:
+        """USD for what an upstream counted; None where it did not say."""
+        if usage.input_tokens is None or usage.output_tokens is None:
+            return None
+        return self.of(usage.input_tokens, usage.output_tokens, usage.cached_tokens or 0)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """One configured model."""
+
+    name: str
+    upstream: UpstreamSpec
+    upstream_model: str
+    ability: str  # whose ability it has, by the catalogue's canonical name
+    price: Price
+    context: int
+    capabilities: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class RuleSpec:
+    """A rule, and whether it can be judged before the encoder has read the prompt."""
+
+    name: str
+    when: When
+    model: str
+    needs_reading: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RouteSpec:
+    """One route: a policy over some models."""
+
+    name: str
+    policy: str
+    models: tuple[str, ...]
+    default: str
+    quality: float
+    threshold: float
+    rules: tuple[RuleSpec, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Everything that a request needs of the configuration."""
+
+    config: Config
+    models: Mapping[str, ModelSpec]
+    routes: Mapping[str, RouteSpec]
+    generation: int
+    digest: str  # the first 12 hex digits of the file's SHA-256
+    warnings: tuple[str, ...] = field(default=())

@@ -1,0 +1,140 @@
+"""The admin server: probes, metrics, reload, the kill switch, explain.
+
+It listens on its own port, so that what is for the operator is never one
+mistake away from what is for the app. Nothing here is on the request path:
+plain aiohttp.web serves it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+import orjson
+from aiohttp import web
+
+from sidecar import __version__
+from sidecar.control.explain import explain
+from sidecar.dialects import DIALECTS
+from sidecar.dialects.body import parse_object
+from sidecar.errors import BadRequest, ConfigError, RequestError
+from sidecar.ingress import error_answer, new_request_id
+from sidecar.parse import Received
+from sidecar.runtime import Mode, Runtime
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+_RUNTIME: Final = web.AppKey("runtime", Runtime)
+_MAX_BODY: Final = 8 * 1024 * 1024
+
+
+def admin_app(runtime: Runtime) -> web.Application:
+    """The admin port's application."""
+    app = web.Application(middlewares=[_errors], client_max_size=_MAX_BODY)
+    app[_RUNTIME] = runtime
+    app.add_routes(
+        [
+            web.get("/livez", livez),
+            web.get("/readyz", readyz),
+            web.get("/metrics", metrics),
+            web.post("/admin/reload", reload),
+            web.get("/admin/kill-switch", kill_switch),
+            web.post("/admin/kill-switch", kill_switch_on),
+            web.delete("/admin/kill-switch", kill_switch_off),
+            web.post("/admin/explain", explain_request),
+        ]
+    )
+    return app
+
+
+async def livez(request: web.Request) -> web.Response:
+    return _json({"status": "alive", "version": __version__})
+
+
+async def readyz(request: web.Request) -> web.Response:
+    runtime = request.app[_RUNTIME]
+    snapshot = runtime.snapshot
+    state = {
+        "mode": str(runtime.mode),
+        "backend": runtime.classifier.name,
+        "encoder": runtime.classifier.version,
+        "kill_switch": runtime.pinned,
+        "config": {"generation": snapshot.generation, "hash": snapshot.digest},
+    }
+    return _json(state, status=200 if runtime.mode is Mode.READY else 503)
+
+
+async def metrics(request: web.Request) -> web.Response:
+    return web.Response(
+        body=request.app[_RUNTIME].telemetry.exposition(),
+        headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"},
+    )
+
+
+async def reload(request: web.Request) -> web.Response:
+    runtime = request.app[_RUNTIME]
+    try:
+        snapshot = runtime.reload()
+    except ConfigError as exc:
+        kept = runtime.snapshot.generation
+        return _json({"faults": exc.faults, "kept_generation": kept}, status=400)
+    return _json(
+        {
+            "generation": snapshot.generation,
+            "hash": snapshot.digest,
+            "warnings": list(snapshot.warnings),
+        }
+    )
+
+
+async def kill_switch(request: web.Request) -> web.Response:
+    return _json({"model": request.app[_RUNTIME].pinned})
+
+
+async def kill_switch_on(request: web.Request) -> web.Response:
+    body = parse_object(await request.read())
+    model = body.get("model")
+    if not isinstance(model, str):
+        raise BadRequest('Send {"model": NAME} with a configured model\'s name.', param="model")
+    request.app[_RUNTIME].pin(model)
+    return _json({"model": model})
+
+
+async def kill_switch_off(request: web.Request) -> web.Response:
+    request.app[_RUNTIME].unpin()
+    return _json({"model": None})
+
+
+async def explain_request(request: web.Request) -> web.Response:
+    """The chain of reasons for a request body as an app would send it."""
+    runtime = request.app[_RUNTIME]
+    received = Received(
+        request_id=new_request_id(),
+        dialect=DIALECTS["chat"],
+        headers=tuple(request.headers.items()),
+        body=await request.read(),
+    )
+    story = await explain(
+        received, runtime.snapshot, runtime.classifier, runtime.abilities, runtime.pinned
+    )
+    return _json(story)
+
+
+@web.middleware
+async def _errors(request: web.Request, handler: Handler) -> web.StreamResponse:
+    try:
+        return await handler(request)
+    except RequestError as exc:
+        fault = exc
+    except web.HTTPRequestEntityTooLarge:
+        fault = BadRequest(f"The body is larger than {_MAX_BODY >> 20} MB.")
+    except web.HTTPException as exc:
+        fault = RequestError(f"{exc.reason}: {request.method} {request.path}")
+        fault.status = exc.status
+    head, body = error_answer(None, fault, new_request_id())
+    return web.Response(
+        status=fault.status, body=body, headers=head, content_type="application/json"
+    )
+
+
+def _json(value: dict[str, Any], status: int = 200) -> web.Response:
+    return web.Response(status=status, body=orjson.dumps(value), content_type="application/json")

@@ -1,0 +1,80 @@
+"""The whole chain of reasons for one request, without sending it anywhere."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from sidecar.classify.base import Classifier
+from sidecar.clock import Clock
+from sidecar.config.snapshot import Snapshot
+from sidecar.decide import Question, choose, plan
+from sidecar.decide.stages import Abilities
+from sidecar.errors import ClassifierError
+from sidecar.features import features_of
+from sidecar.parse import Received, parse
+from sidecar.types import DOMAINS, TASKS, TIERS, Call, Decision, Reading
+
+
+async def explain(
+    received: Received,
+    snapshot: Snapshot,
+    classifier: Classifier,
+    abilities: Abilities,
+    pinned: str | None = None,
+) -> dict[str, Any]:
+    """Decide as a request would be decided, and tell all of it, as JSON-able values."""
+    clock = Clock()
+    call = parse(received)
+    features = features_of(call.prompt)
+    clock.lap("parse")
+    decision = plan(call, features, snapshot, pinned)
+    verdict: Reading | ClassifierError | None = None
+    try:
+        verdict = await classifier.classify(features)
+    except ClassifierError as exc:
+        verdict = exc
+    clock.lap("classify")
+    if isinstance(decision, Question):
+        decision = choose(decision, call, verdict, snapshot, abilities)
+    clock.lap("decide")
+    reading = verdict if isinstance(verdict, Reading) else None
+    return _story(call, decision, reading, clock)
+
+
+def _story(call: Call, decision: Decision, reading: Reading | None, clock: Clock) -> dict[str, Any]:
+    return {
+        "asked": call.model,
+        "model": decision.model,
+        "route": decision.route,
+        "reason": decision.reason,
+        "fallbacks": list(decision.fallbacks),
+        "steps": [asdict(step) for step in decision.steps],
+        "candidates": [asdict(candidate) for candidate in decision.candidates],
+        "needs": sorted(call.needs),
+        "input_tokens_bound": call.input_tokens,
+        "reading": _reading(reading),
+        "timings_ms": {stage: round(ms, 3) for stage, ms in clock.laps.items()},
+    }
+
+
+def _reading(reading: Reading | None) -> dict[str, Any] | None:
+    if reading is None:
+        return None
+    return {
+        "difficulty": round(reading.difficulty, 4),
+        "task": reading.task,
+        "task_probs": _named(TASKS, reading.task_probs),
+        "domain": reading.domain,
+        "domain_probs": _named(DOMAINS, reading.domain_probs),
+        "tier": reading.tier,
+        "tier_probs": _named(TIERS, reading.tier_probs),
+        "ood": round(reading.ood, 4),
+        "output_tokens": reading.output_tokens,
+        "demand": None if reading.demand is None else [round(z, 4) for z in reading.demand],
+        "version": reading.version,
+    }
+
+
+def _named(labels: tuple[str, ...], probs: tuple[float, ...]) -> dict[str, float]:
+    return {label: round(p, 4) for label, p in zip(labels, probs, strict=False)}

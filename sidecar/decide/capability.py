@@ -1,0 +1,39 @@
+"""The capability mask: what a request needs, against what a model declares."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from sidecar.config.snapshot import ModelSpec
+from sidecar.dialects import DIALECTS
+from sidecar.errors import NoCapableModel
+from sidecar.types import Call
+
+
+def missing(call: Call, model: ModelSpec) -> tuple[str, ...]:
+    """What ``model`` lacks for ``call``, in words; empty where it can serve it."""
+    lack = sorted(call.needs - model.capabilities)
+    dialect = DIALECTS[call.dialect]
+    if dialect.family != model.upstream.family:
+        lack.append(f"{dialect.name} dialect")
+    wanted = call.input_tokens + (call.max_output_tokens or 0)
+    if wanted > model.context:
+        lack.append(f"room for {wanted} tokens")
+    return tuple(lack)
+
+
+def lacks(call: Call, models: Iterable[ModelSpec]) -> dict[str, tuple[str, ...]]:
+    """The models that cannot serve ``call``, and what each lacks."""
+    return {model.name: lack for model in models if (lack := missing(call, model))}
+
+
+def require(call: Call, models: list[ModelSpec]) -> None:
+    """Raise :class:`NoCapableModel`, saying what was needed, if none can serve ``call``."""
+    lacking = lacks(call, models)
+    if len(lacking) == len(models):
+        said = "; ".join(f"{name} has no {', '.join(lack)}" for name, lack in lacking.items())
+        raise NoCapableModel(
+            f"No configured model of {call.model!r} can serve this request: {said}. "
+            "Change the request, or add a model that can.",
+            param="model",
+        )

@@ -1,0 +1,19 @@
+"""The cheapest model whose chance reaches a fixed probability, else the likeliest.
+
+Text unlike the training data raises the bar in proportion, up to certainty.
+"""
+
+from __future__ import annotations
+
+from sidecar.config.snapshot import RouteSpec
+from sidecar.decide.policies.base import Choice, in_order, shown
+from sidecar.types import Candidate, Reading
+
+
+def pick(
+    candidates: tuple[Candidate, ...], reading: Reading, route: RouteSpec, quality: float | None
+) -> Choice:
+    bar = route.threshold if quality is None else quality
+    bar = 1.0 - (1.0 - bar) * (1.0 - reading.ood)
+    order = in_order(candidates, bar)
+    return Choice(tuple(c.model for c in order), f"at least {bar:.3f} of {shown(order)}")

@@ -1,0 +1,101 @@
+"""The seam between API formats and the rest.
+
+A dialect reads one API's request into a :class:`~sidecar.types.Call`, knows how
+that API's stream begins to have content, where its usage stands, and how its
+errors look. It does no I/O. A new dialect is one new file and one line in
+``dialects/__init__.py``.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Protocol
+
+from sidecar.errors import RequestError
+from sidecar.types import Prompt, Usage
+
+# Capabilities that a request may need and a model may declare.
+TOOLS = "tools"
+JSON_SCHEMA = "json_schema"
+VISION = "vision"
+AUDIO = "audio"
+FILES = "files"
+CAPABILITIES = (TOOLS, JSON_SCHEMA, VISION, AUDIO, FILES)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What one body asks, in the words of no API."""
+
+    model: str
+    stream: bool
+    prompt: Prompt
+    needs: frozenset[str]
+    media_bytes: int  # of the body that are images, audio or files, not text
+    messages: int
+    max_output_tokens: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """What one event of a stream says, as far as the router cares."""
+
+    content: bool = False  # something that the app would show or act on
+    done: bool = False  # the answer is whole: its end, or the reason of its end, has come
+    error: bool = False
+    usage: Usage | None = None
+
+
+class Dialect(Protocol):
+    """One API format."""
+
+    name: str
+    path: str  # below the upstream's base URL, and below /v1 here
+    family: str  # "openai" or "anthropic": what an upstream declares to speak
+    telling: re.Pattern[bytes]  # found in every event that ends, counts or breaks a stream
+
+    def read(self, body: dict[str, object]) -> Asked:
+        """What the body asks; :class:`~sidecar.errors.BadRequest` where it cannot be read."""
+        ...
+
+    def event(self, data: bytes) -> Event:
+        """What one stream event's data says. Never raises: garbage is an empty event."""
+        ...
+
+    def usage(self, answer: bytes) -> Usage:
+        """The tokens that a whole, unstreamed answer reports."""
+        ...
+
+    def error(self, fault: RequestError, request_id: str) -> bytes:
+        """An error body as this API's clients expect it."""
+        ...
+
+    def error_event(self, fault: RequestError, request_id: str) -> bytes:
+        """An error in the middle of a stream: framed, ready to send."""
+        ...
+
+
+def input_bound(body_bytes: int, asked: Asked) -> int:
+    """An upper bound of the input's tokens, from byte counts alone.
+
+    Three bytes a token bounds prose and code in the tokenizers of today's
+    models from above, and a CJK character is three bytes; each message costs
+    its few framing tokens, and each picture, clip or file is taken as 1,500.
+    """
+    text = max(0, body_bytes - asked.media_bytes)
+    return text // 3 + 4 * asked.messages + 1500 * asked.prompt.media
+
+
+__all__ = [
+    "AUDIO",
+    "CAPABILITIES",
+    "FILES",
+    "JSON_SCHEMA",
+    "TOOLS",
+    "VISION",
+    "Asked",
+    "Dialect",
+    "Event",
+    "input_bound",
+]

@@ -1,0 +1,134 @@
+"""The request body as bytes: checked once, searched in place, never re-encoded.
+
+The body that goes up is the one that came, except for the value of its
+top-level ``model``. So parsing must yield, beside the Python object, *where*
+that value stands. :func:`parse_object` gives the object, :func:`value_spans`
+the place, and :func:`splice` the bytes to send.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any, Final, NoReturn
+
+import orjson
+
+from sidecar.errors import BadRequest
+
+# A JSON string, or one structural character: enough to walk the nesting of a
+# document already known to be valid. The string comes first so that brackets
+# inside text are skipped at the regex engine's speed.
+_TOKEN: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[{}\[\]:,]', re.DOTALL)
+_SPACE: Final = b" \t\r\n"
+
+
+def parse_object(body: bytes) -> dict[str, Any]:
+    """The body as one JSON object.
+
+    Raises :class:`BadRequest` with a sentence that says what is wrong: empty,
+    not UTF-8, not JSON, nested too deeply, or not an object.
+    """
+    if not body.strip(_SPACE):
+        raise BadRequest("The body is empty. Send one JSON object.", code="invalid_json")
+    try:
+        value = orjson.loads(body)
+    except orjson.JSONDecodeError as exc:
+        value = _parse_slowly(body, exc)
+    if not isinstance(value, dict):
+        raise BadRequest(
+            f"The body is a JSON {_json_type(value)}. Send one JSON object.", code="invalid_json"
+        )
+    return value
+
+
+def _parse_slowly(body: bytes, fault: orjson.JSONDecodeError) -> Any:
+    """The one thing orjson refuses that JSON allows: an unpaired surrogate escape."""
+    try:
+        text = body.decode("utf-8")
+    except UnicodeDecodeError as exc:
+        raise BadRequest(
+            f"The body is not valid UTF-8 (byte {exc.start}). Encode it as UTF-8.",
+            code="invalid_json",
+        ) from None
+    if b"\\ud" in body or b"\\uD" in body:
+        try:
+            return json.loads(text, parse_constant=_refuse_constant)
+        except (ValueError, RecursionError):
+            pass
+    raise BadRequest(
+        f"The body is not valid JSON: {fault.msg.split(':')[0]} "
+        f"(line {fault.lineno}, column {fault.colno}).",
+        code="invalid_json",
+    )
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(name)
+
+
+def _json_type(value: object) -> str:
+    names = {list: "array", str: "string", bool: "boolean", type(None): "null"}
+    return names.get(type(value), "number")
+
+
+def model_span(body: bytes) -> tuple[int, int]:
+    """Where the value of the top-level ``model`` stands, as ``body[start:end]``.
+
+    ``body`` must be a valid JSON object that has the key. Raises
+    :class:`BadRequest` where the key stands twice: readers disagree on which
+    counts, so the router and the upstream might not mean the same model.
+    """
+    # The common case needs no walk. A key `model` is spelled `"model"` unless a
+    # letter of it is escaped, and all five letters are \u006x. With one such
+    # spelling in the whole body and no such escape, it must be the key itself.
+    if body.count(b'"model"') == 1 and b"\\u006" not in body:
+        at = body.index(b'"model"') + 7
+        return _value_at(body, body.index(b":", at) + 1)
+    spans = value_spans(body, "model")
+    if len(spans) != 1:
+        raise BadRequest(
+            "The body names `model` more than once. Send the key once.",
+            param="model",
+            code="duplicate_key",
+        )
+    return spans[0]
+
+
+def value_spans(body: bytes, key: str) -> list[tuple[int, int]]:
+    """Where the values of a top-level string-valued ``key`` stand, in order.
+
+    ``body`` must be a valid JSON object. Linear in its length.
+    """
+    spans: list[tuple[int, int]] = []
+    depth, expect_key, last = 0, False, b""
+    for match in _TOKEN.finditer(body):
+        token = match.group()
+        head = token[0]
+        if head == 0x22:  # a string
+            if depth == 1 and expect_key:
+                last = token
+        elif head in b"{[":
+            depth += 1
+            expect_key = depth == 1
+        elif head in b"}]":
+            depth -= 1
+        elif depth == 1 and head == 0x2C:  # a comma: the next string is a key
+            expect_key = True
+        elif depth == 1 and head == 0x3A:  # a colon: the value follows
+            expect_key = False
+            if json.loads(last) == key:
+                spans.append(_value_at(body, match.end()))
+    return spans
+
+
+def _value_at(body: bytes, start: int) -> tuple[int, int]:
+    """The span of the string value that begins at or after ``start``."""
+    match = _TOKEN.search(body, start)
+    assert match is not None  # the caller parsed the body: a value stands here
+    return match.span()
+
+
+def splice(body: bytes, span: tuple[int, int], value: str) -> bytes:
+    """``body`` with the JSON string ``value`` in place of ``span``, all else as it was."""
+    return b"".join((body[: span[0]], orjson.dumps(value), body[span[1] :]))

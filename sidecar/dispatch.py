@@ -1,0 +1,138 @@
+"""Ordered attempts: from a decision to an upstream that has begun to answer.
+
+The candidates were ordered by the decision and all of them can serve the call.
+An attempt counts as begun once its first content is here, and until then the
+caller has been sent nothing: so a refused connection, a 429, a 5xx, a stream
+that stalls, breaks or ends empty all lead to the next candidate unnoticed. Any
+other answer is the caller's, 4xx and 3xx included.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Final
+
+from sidecar import headers
+from sidecar.config.snapshot import ModelSpec, Snapshot
+from sidecar.dialects import DIALECTS
+from sidecar.dialects.base import Dialect
+from sidecar.dialects.body import splice
+from sidecar.errors import UpstreamBroken, UpstreamError, UpstreamsFailed, UpstreamTimeout
+from sidecar.tap import AnswerTap, BlindTap, StreamTap, Tap
+from sidecar.types import Call, Decision
+from sidecar.upstream.base import UpstreamResponse, Upstreams
+
+_RETRIED: Final = frozenset({408, 429}) | frozenset(range(500, 600))
+# An unstreamed answer up to this size is whole before its first byte goes down,
+# so that one that breaks off can still be asked of the next model.
+_HOLD: Final = 1 << 18
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """An upstream that has begun to answer, and what of the answer is here already."""
+
+    model: ModelSpec
+    reason: str  # the decision's, or fallback:N
+    number: int  # of attempts made so far, this one included
+    response: UpstreamResponse
+    held: tuple[bytes, ...]
+    ended: bool  # the body is whole and in ``held``
+    streaming: bool
+    tap: Tap
+
+
+async def dispatch(
+    call: Call, decision: Decision, snapshot: Snapshot, upstreams: Upstreams
+) -> Attempt:
+    """The first candidate that begins to answer.
+
+    Where all fail: the last upstream's own error, as an attempt to relay, or
+    :class:`UpstreamsFailed` if none sent one.
+    """
+    refusal: Attempt | None = None
+    failure: UpstreamError | None = None
+    for index, name in enumerate((decision.model, *decision.fallbacks)):
+        reason = f"fallback:{index}" if index else decision.reason
+        try:
+            attempt = await _attempt(call, snapshot.models[name], reason, index + 1, upstreams)
+        except UpstreamError as exc:
+            failure = exc
+            continue
+        if refusal is not None:
+            refusal.response.close()
+        if attempt.response.status not in _RETRIED:
+            return attempt
+        refusal = attempt
+    if refusal is not None:
+        return refusal
+    assert failure is not None  # at least one candidate was tried
+    raise UpstreamsFailed(
+        f"No upstream could answer; the last said: {failure}. Try again.",
+        status=failure.status,
+        code=failure.code,
+    ) from failure
+
+
+async def _attempt(
+    call: Call, model: ModelSpec, reason: str, number: int, upstreams: Upstreams
+) -> Attempt:
+    """One model asked, up to its first content; :class:`UpstreamError` if it has none."""
+    upstream = model.upstream
+    dialect = DIALECTS[call.dialect]
+    body = splice(call.body, call.model_span, model.upstream_model)
+    try:
+        async with asyncio.timeout(upstream.timeouts.first_content_s):
+            response = await upstreams.send(
+                upstream, dialect.path, headers.up(call.headers, upstream), body
+            )
+            try:
+                tap, streaming = _tap_for(response, dialect)
+                held, ended = await _hold(response, tap, streaming)
+            except BaseException:
+                response.close()
+                raise
+    except TimeoutError:
+        raise UpstreamTimeout(f"{model.name} sent no content in time") from None
+    return Attempt(model, reason, number, response, tuple(held), ended, streaming, tap)
+
+
+def _tap_for(response: UpstreamResponse, dialect: Dialect) -> tuple[Tap, bool]:
+    fields = {name.lower(): value for name, value in response.headers}
+    streaming = fields.get("content-type", "").startswith("text/event-stream")
+    if fields.get("content-encoding", "identity") != "identity":
+        return BlindTap(), streaming
+    return (StreamTap(dialect) if streaming else AnswerTap(dialect)), streaming
+
+
+async def _hold(response: UpstreamResponse, tap: Tap, streaming: bool) -> tuple[list[bytes], bool]:
+    """Read up to the first content of a stream, or the whole of a small answer."""
+    held: list[bytes] = []
+    size = 0
+    while True:
+        chunk = await response.read()
+        if not chunk:
+            if response.status < 300:
+                _check_whole(held, tap)
+            return held, True
+        held.append(chunk)
+        size += len(chunk)
+        tap.feed(chunk)
+        if streaming:
+            if tap.content:
+                return held, False
+            if tap.error:
+                raise UpstreamBroken("the stream began with an error")
+        if size > _HOLD:
+            return held, False
+
+
+def _check_whole(held: list[bytes], tap: Tap) -> None:
+    """Refuse what ended well as far as HTTP goes, and yet is no answer."""
+    if isinstance(tap, StreamTap) and not tap.content:
+        raise UpstreamBroken("the stream ended before its first content")
+    if isinstance(tap, AnswerTap):
+        body = b"".join(held).strip()
+        if not (body.startswith(b"{") and body.endswith(b"}")):
+            raise UpstreamBroken("the answer is not a JSON object")

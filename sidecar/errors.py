@@ -1,0 +1,164 @@
+"""One tree of errors.
+
+Everything that the product raises on purpose is a :class:`SidecarError`. The
+branch under :class:`RequestError` has an HTTP status and becomes an answer in
+the caller's dialect; :class:`UpstreamError` is what a failing model's server
+does to an attempt; :class:`ClassifierError` is why a request went to its
+route's default; the others end a command with a sentence.
+"""
+
+from __future__ import annotations
+
+
+class SidecarError(Exception):
+    """The root: its message is a sentence that says what to do."""
+
+
+# -- commands ---------------------------------------------------------------------
+
+
+class ConfigError(SidecarError):
+    """A configuration that cannot be used; ``faults`` are one line each."""
+
+    def __init__(self, faults: list[str]) -> None:
+        super().__init__("\n".join(faults))
+        self.faults = faults
+
+
+class EncoderError(SidecarError):
+    """Encoder files that are missing, corrupt or do not belong together."""
+
+
+class DataError(SidecarError):
+    """Rows or files given to an offline command that it cannot use."""
+
+
+# -- the classifier ---------------------------------------------------------------
+
+
+class ClassifierError(SidecarError):
+    """No reading: the request goes to its route's default."""
+
+    reason = "classifier-down"
+
+
+class ClassifierDown(ClassifierError):
+    """The classifier raised, was stopped, or never started."""
+
+
+class ClassifierLate(ClassifierError):
+    """No reading within the deadline, or no room in the queue to meet it."""
+
+    reason = "deadline"
+
+
+# -- an attempt at an upstream ----------------------------------------------------
+
+
+class UpstreamError(SidecarError):
+    """An upstream that gave no usable answer; before content, the next one is tried."""
+
+    status = 502
+    code = "upstream_failed"
+
+
+class UpstreamUnreachable(UpstreamError):
+    """No connection: refused, unresolved, or its TLS not to be trusted."""
+
+    code = "upstream_unreachable"
+
+
+class UpstreamBroken(UpstreamError):
+    """The answer was malformed, or ended before it was whole."""
+
+    code = "upstream_broken"
+
+
+class UpstreamTimeout(UpstreamError):
+    """Nothing came in time: no connection, no first content, or silence between."""
+
+    status = 504
+    code = "upstream_timeout"
+
+
+# -- an answer to the caller ------------------------------------------------------
+
+
+class RequestError(SidecarError):
+    """A request that the sidecar itself answers, with an error in the caller's dialect."""
+
+    status = 500
+    kind = "server_error"  # OpenAI's `type`
+    code: str | None = None
+
+    def __init__(self, message: str, *, param: str | None = None, code: str | None = None) -> None:
+        super().__init__(message)
+        self.param = param
+        if code is not None:
+            self.code = code
+
+
+class BadRequest(RequestError):
+    """The body or a header says something that cannot be acted on."""
+
+    status = 400
+    kind = "invalid_request_error"
+
+
+class NoCapableModel(BadRequest):
+    """Every candidate lacks something that the request needs."""
+
+    code = "no_capable_model"
+
+
+class NotFound(RequestError):
+    """No such path or model."""
+
+    status = 404
+    kind = "invalid_request_error"
+
+
+class MethodNotAllowed(RequestError):
+    """A known path, asked in another way than it answers."""
+
+    status = 405
+    kind = "invalid_request_error"
+
+    def __init__(self, message: str, allow: str) -> None:
+        super().__init__(message)
+        self.allow = allow
+
+
+class BodyTimeout(RequestError):
+    """The caller began a body and did not finish it."""
+
+    status = 408
+    kind = "invalid_request_error"
+    code = "request_timeout"
+
+
+class BodyTooLarge(RequestError):
+    """A body over ``limits.max_body_mb``."""
+
+    status = 413
+    kind = "invalid_request_error"
+    code = "body_too_large"
+
+
+class HeadersTooLarge(RequestError):
+    """A request line or header over the parser's limit."""
+
+    status = 431
+    kind = "invalid_request_error"
+    code = "headers_too_large"
+
+
+class UpstreamsFailed(RequestError):
+    """Every candidate failed and none of them gave an answer to pass on."""
+
+    status = 502
+    kind = "upstream_error"
+
+    def __init__(self, message: str, *, status: int, code: str) -> None:
+        super().__init__(message, code=code)
+        self.status = status

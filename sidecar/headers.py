@@ -1,0 +1,138 @@
+"""Which headers pass, which do not, and which the router adds.
+
+Hop-by-hop headers end here, with those that ``Connection`` names (RFC 9110,
+section 7.6.1). The router's own travel neither up nor, from an upstream, down.
+A caller's credentials stay here unless its upstream says ``auth: passthrough``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from multidict import CIMultiDict
+
+from sidecar.clock import Clock
+from sidecar.config.snapshot import UpstreamSpec
+from sidecar.errors import BadRequest
+from sidecar.types import Call, Decision, Hints
+
+_HOP_BY_HOP: Final = frozenset(
+    {
+        "connection",
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    }
+)
+_CREDENTIALS: Final = frozenset({"authorization", "x-api-key", "api-key"})
+# Of the caller's connection or body as it came here, not of what is sent on.
+_NOT_UP: Final = _HOP_BY_HOP | {"host", "content-length", "content-encoding", "expect", "cookie"}
+_NOT_DOWN: Final = _HOP_BY_HOP | {"server-timing"}
+
+
+def up(headers: Iterable[tuple[str, str]], upstream: UpstreamSpec) -> list[tuple[str, str]]:
+    """The caller's headers as they go to ``upstream``, with that upstream's credentials."""
+    keep_credentials = upstream.auth == "passthrough"
+    headers = list(headers)
+    named = _named_by_connection(headers)
+    sent = [
+        (name, value)
+        for name, value in headers
+        if (low := name.lower()) not in _NOT_UP
+        and low not in named
+        and not low.startswith("x-router-")
+        and (keep_credentials or low not in _CREDENTIALS)
+    ]
+    if upstream.key is not None:
+        if upstream.auth == "bearer":
+            sent.append(("Authorization", f"Bearer {upstream.key.reveal()}"))
+        elif upstream.auth == "x-api-key":
+            sent.append(("x-api-key", upstream.key.reveal()))
+    return sent
+
+
+def down(headers: Iterable[tuple[str, str]]) -> CIMultiDict[str]:
+    """An upstream's headers as they go to the caller."""
+    headers = list(headers)
+    named = _named_by_connection(headers)
+    passed: CIMultiDict[str] = CIMultiDict()
+    for name, value in headers:
+        low = name.lower()
+        if low in _NOT_DOWN or low in named or low.startswith("x-router-"):
+            continue
+        # bytes outside ASCII arrive as surrogates, which cannot be written again
+        safe = value if value.isascii() else value.encode("ascii", "replace").decode()
+        passed.add(name, safe)
+    return passed
+
+
+def _named_by_connection(headers: list[tuple[str, str]]) -> set[str]:
+    return {
+        token.strip().lower()
+        for name, value in headers
+        if name.lower() == "connection"
+        for token in value.split(",")
+    }
+
+
+def hints(headers: Iterable[tuple[str, str]]) -> Hints:
+    """What the caller asked of the router; :class:`BadRequest` for a value of the wrong kind."""
+    said = {low: value for name, value in headers if (low := name.lower()).startswith("x-router-")}
+    if not said:
+        return _NO_HINTS
+    quality = _number(said, "x-router-quality", 0.0, 1.0)
+    cost = _number(said, "x-router-max-cost-usd", 0.0, float("inf"))
+    return Hints(
+        session=_text(said, "x-router-session"),
+        tenant=_text(said, "x-router-tenant"),
+        quality=quality,
+        max_cost_usd=cost,
+        explain=said.get("x-router-explain") == "1",
+    )
+
+
+_NO_HINTS: Final = Hints()
+
+
+def _text(said: dict[str, str], name: str) -> str | None:
+    value = said.get(name)
+    if value is not None and len(value) > 256:
+        raise BadRequest(f"`{name}` is longer than 256 characters.", param=name)
+    return value or None
+
+
+def _number(said: dict[str, str], name: str, low: float, high: float) -> float | None:
+    value = said.get(name)
+    if value is None:
+        return None
+    try:
+        number = float(value)
+    except ValueError:
+        number = -1.0
+    if not low <= number <= high:
+        span = f"from {low:g} to {high:g}" if high < float("inf") else f"from {low:g} up"
+        raise BadRequest(f"`{name}` must be a number {span}.", param=name)
+    return number
+
+
+def add_router(head: CIMultiDict[str], call: Call, decision: Decision, clock: Clock) -> None:
+    """What every answer says of its routing, once each.
+
+    The model and the reason are the decision's; a fallback overwrites them.
+    """
+    decided = sum(ms for stage, ms in clock.laps.items() if stage != "upstream")
+    head["x-router-model"] = decision.model
+    head["x-router-route"] = decision.route
+    head["x-router-reason"] = decision.reason
+    head["x-router-decision-ms"] = f"{decided:.3f}"
+    head["x-router-request-id"] = call.request_id
+    head["Server-Timing"] = clock.server_timing()
+    if call.hints.explain:
+        chain = " | ".join(f"{step.stage}: {step.verdict}" for step in decision.steps)
+        head["x-router-explain"] = chain.encode("ascii", "replace").decode()[:2000]

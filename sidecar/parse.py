@@ -1,0 +1,56 @@
+"""From a request's bytes to a :class:`~sidecar.types.Call`. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from sidecar import headers
+from sidecar.dialects.base import Dialect, input_bound
+from sidecar.dialects.body import model_span, parse_object
+from sidecar.errors import BadRequest
+from sidecar.types import Call
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """One request as it came, body and all."""
+
+    request_id: str
+    dialect: Dialect
+    headers: Sequence[tuple[str, str]] = field(repr=False)
+    body: bytes = field(repr=False)
+
+
+def parse(received: Received) -> Call:
+    """What the request asks; :class:`BadRequest` with a sentence where it cannot be read."""
+    check_content_type(received.headers)
+    hints = headers.hints(received.headers)
+    body = parse_object(received.body)
+    asked = received.dialect.read(body)
+    return Call(
+        request_id=received.request_id,
+        dialect=received.dialect.name,
+        model=asked.model,
+        body=received.body,
+        model_span=model_span(received.body),
+        stream=asked.stream,
+        prompt=asked.prompt,
+        needs=asked.needs,
+        input_tokens=input_bound(len(received.body), asked),
+        max_output_tokens=asked.max_output_tokens,
+        hints=hints,
+        headers=tuple(received.headers),
+    )
+
+
+def check_content_type(fields: Sequence[tuple[str, str]]) -> None:
+    """JSON, or nothing said: curl's default is a form, and a form is refused."""
+    for name, value in fields:
+        if name.lower() == "content-type":
+            kind = value.split(";")[0].strip().lower()
+            if kind != "application/json" and not kind.endswith("+json"):
+                raise BadRequest(
+                    f"The content type is {kind[:80]!r}. Send `Content-Type: application/json`.",
+                    code="unsupported_content_type",
+                )

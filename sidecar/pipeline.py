@@ -1,0 +1,76 @@
+"""The path of one request, and nothing else.
+
+    parse -> features -> decide -> dispatch -> relay -> account
+
+Each stage is one call, what passes between them is frozen, and a request keeps
+the configuration it began with. Whatever goes wrong with the decision, traffic
+flows: the only requests that stop here are those no model can serve.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from sidecar.clock import Clock
+from sidecar.config.snapshot import Snapshot
+from sidecar.decide import choose, fall_back, plan
+from sidecar.dispatch import dispatch
+from sidecar.downstream import Downstream
+from sidecar.errors import ClassifierDown, ClassifierError, RequestError
+from sidecar.features import features_of
+from sidecar.parse import Received, parse
+from sidecar.relay import Relay
+from sidecar.runtime import Runtime
+from sidecar.types import Call, Decision, Features, Reading
+
+log = logging.getLogger("sidecar.pipeline")
+
+
+async def handle(received: Received, answer: Downstream, runtime: Runtime, clock: Clock) -> None:
+    """Answer one request, or raise the :class:`RequestError` to answer it with."""
+    snapshot = runtime.snapshot
+    call = parse(received)
+    features = features_of(call.prompt)
+    clock.lap("parse")
+    decision = await decide(call, features, snapshot, runtime, clock)
+    runtime.telemetry.decided(decision, clock, runtime.classifier.name)
+
+    attempt = await dispatch(call, decision, snapshot, runtime.upstreams)
+    clock.lap("upstream")
+    relay = Relay(call, attempt, answer, clock)
+    try:
+        await relay.run(decision)
+    finally:  # a caller who hangs up is accounted for too
+        runtime.telemetry.account(call, decision, relay.outcome(), snapshot)
+
+
+async def decide(
+    call: Call, features: Features, snapshot: Snapshot, runtime: Runtime, clock: Clock
+) -> Decision:
+    """The decision, with a reading where one is needed and comes in time."""
+    question = plan(call, features, snapshot, runtime.pinned)
+    if isinstance(question, Decision):
+        clock.lap("decide")
+        return question
+    verdict = await read(features, runtime)
+    clock.lap("classify")
+    try:
+        decision = choose(question, call, verdict, snapshot, runtime.abilities)
+    except RequestError:
+        raise
+    except Exception:  # a fault of ours must not become the caller's
+        log.exception("the decision failed; the route's default answers")
+        decision = fall_back(question, snapshot, ClassifierDown.reason, "the decision failed")
+    clock.lap("decide")
+    return decision
+
+
+async def read(features: Features, runtime: Runtime) -> Reading | ClassifierError:
+    """What the classifier says, or why it says nothing."""
+    try:
+        return await runtime.classifier.classify(features)
+    except ClassifierError as exc:
+        return exc
+    except Exception as exc:  # any backend, any fault: fail open
+        log.exception("the classifier failed")
+        return ClassifierDown(f"the classifier failed ({type(exc).__name__})")

@@ -1,0 +1,77 @@
+"""What lives as long as the process: built in one place, held in one object.
+
+Requests read it; only the admin port and the signal handler change it, and
+only by replacing a whole value.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+
+from sidecar.classify.base import Classifier
+from sidecar.config import loader
+from sidecar.config.snapshot import Snapshot
+from sidecar.encoder.abilities import Catalogue
+from sidecar.errors import ConfigError, NotFound
+from sidecar.telemetry import Telemetry
+from sidecar.upstream.base import Upstreams
+
+
+class Mode(StrEnum):
+    STARTING = "starting"
+    READY = "ready"
+    DRAINING = "draining"
+
+
+@dataclass(slots=True)
+class Runtime:
+    """The sidecar's state."""
+
+    snapshot: Snapshot
+    config_file: Path
+    classifier: Classifier
+    abilities: Catalogue
+    upstreams: Upstreams
+    telemetry: Telemetry = field(default_factory=Telemetry)
+    mode: Mode = Mode.STARTING
+    pinned: str | None = None  # the kill switch's model, while it is on
+
+    def __post_init__(self) -> None:
+        self.telemetry.config_generation.set(self.snapshot.generation)
+
+    def pin(self, model: str) -> None:
+        """Send every request to ``model``; :class:`NotFound` if it is not configured."""
+        if model not in self.snapshot.models:
+            known = ", ".join(sorted(self.snapshot.models))
+            raise NotFound(
+                f"No model is called {model!r}. Use one of: {known}.", code="model_not_found"
+            )
+        self.pinned = model
+        self.telemetry.pinned.set(1)
+
+    def unpin(self) -> None:
+        self.pinned = None
+        self.telemetry.pinned.set(0)
+
+    def reload(self) -> Snapshot:
+        """Read the configuration again and swap it in whole.
+
+        :class:`ConfigError` with every fault keeps the last good one, as does a
+        change of what only a restart can change.
+        """
+        old = self.snapshot
+        new = loader.load(self.config_file, self.abilities, generation=old.generation + 1)
+        fixed = [
+            f"{self.config_file}: {section}: changing it needs a restart"
+            for section in ("listen", "admin", "classifier")
+            if getattr(old.config, section) != getattr(new.config, section)
+        ]
+        if self.pinned is not None and self.pinned not in new.models:
+            fixed.append(f"models: the kill switch names {self.pinned!r}, which is gone")
+        if fixed:
+            raise ConfigError(fixed)
+        self.snapshot = new
+        self.telemetry.config_generation.set(new.generation)
+        return new

@@ -1,0 +1,56 @@
+"""Incremental framing of server-sent events.
+
+The relay copies bytes as they come; this reads a copy of them. It survives any
+re-chunking: an event cut anywhere, a CR in one read and its LF in the next,
+``data:`` with and without a space, several data lines in an event, comments.
+The framing is that of the WHATWG HTML standard, section 9.2.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+_BLANK: Final = re.compile(rb"\r\n\r\n|\n\n|\r\r|\r\n\n|\n\r\n|\r\n\r|\n\r")
+_LINE: Final = re.compile(rb"\r\n|\n|\r")
+
+
+class Framer:
+    """Feed it chunks; it gives the data of each event that became whole.
+
+    An event larger than ``max_event`` bytes is let go without being read: the
+    tap may be blind for an event, but it may not grow without bound.
+    """
+
+    def __init__(self, max_event: int = 1 << 20) -> None:
+        self._max = max_event
+        self._rest = b""
+
+    def feed(self, chunk: bytes) -> list[bytes]:
+        """The data of the events that ``chunk`` completes, in order."""
+        text = self._rest + chunk if self._rest else chunk
+        # Whether a CR at the very end stands alone or opens a CR LF shows in
+        # the next chunk: keep it back.
+        held = b""
+        if text.endswith(b"\r"):
+            text, held = text[:-1], b"\r"
+        if b"\r" not in text:  # what nearly every upstream sends
+            *whole, rest = text.split(b"\n\n")
+        else:
+            *whole, rest = _BLANK.split(text)
+        self._rest = rest + held
+        if len(self._rest) > self._max:
+            self._rest = b""
+        return [data for event in whole if (data := _data(event)) is not None]
+
+
+def _data(event: bytes) -> bytes | None:
+    """The data lines of one event, joined; None where it has none (a comment)."""
+    if event.startswith(b"data: ") and b"\n" not in event and b"\r" not in event:
+        return event[6:]
+    lines = []
+    for line in _LINE.split(event):
+        if line.startswith(b"data:"):
+            value = line[5:]
+            lines.append(value[1:] if value.startswith(b" ") else value)
+    return b"\n".join(lines) if lines else None

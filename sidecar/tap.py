@@ -1,0 +1,85 @@
+"""What the router learns from a copy of an answer as it passes.
+
+The relay never waits for this and never changes a byte because of it. A tap
+says when the first content came, whether the answer ended as it should, and
+what the upstream counted.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sidecar.dialects.base import Dialect
+from sidecar.sse import Framer
+from sidecar.types import Usage
+
+_WHOLE_ANSWER: Final = 1 << 20  # a longer unstreamed answer is passed on unread
+
+
+class StreamTap:
+    """Follows a server-sent event stream."""
+
+    def __init__(self, dialect: Dialect) -> None:
+        self._dialect = dialect
+        self._framer = Framer()
+        self.content = False  # something the app would show has come
+        self.whole = False  # the dialect's own end has come
+        self.error = False  # the upstream sent an error in band
+        self._usage = Usage()
+
+    def feed(self, chunk: bytes) -> None:
+        for data in self._framer.feed(chunk):
+            # Once content flows, only an event that could end the stream or
+            # count it is worth parsing.
+            if self.content and not self._dialect.telling.search(data):
+                continue
+            event = self._dialect.event(data)
+            self.content = self.content or event.content
+            self.whole = self.whole or event.done
+            self.error = self.error or event.error
+            if event.usage is not None:
+                self._usage = event.usage
+
+    def usage(self) -> Usage:
+        return self._usage
+
+
+class AnswerTap:
+    """Keeps an unstreamed answer, if it is small enough, to read its usage at the end."""
+
+    def __init__(self, dialect: Dialect) -> None:
+        self._dialect = dialect
+        self._chunks: list[bytes] = []
+        self._size = 0
+        self.content = False
+        self.whole = False
+        self.error = False
+
+    def feed(self, chunk: bytes) -> None:
+        self.content = True
+        self._size += len(chunk)
+        if self._size <= _WHOLE_ANSWER:
+            self._chunks.append(chunk)
+        else:
+            self._chunks.clear()
+
+    def usage(self) -> Usage:
+        return self._dialect.usage(b"".join(self._chunks)) if self._chunks else Usage()
+
+
+class BlindTap:
+    """For what cannot be read as it passes: a compressed answer. Its usage is unknown."""
+
+    def __init__(self) -> None:
+        self.content = False
+        self.whole = True
+        self.error = False
+
+    def feed(self, chunk: bytes) -> None:
+        self.content = True
+
+    def usage(self) -> Usage:
+        return Usage()
+
+
+Tap = StreamTap | AnswerTap | BlindTap

@@ -1,0 +1,185 @@
+"""What flows along the request path, as frozen dataclasses.
+
+A request becomes, in order, a :class:`Call`, :class:`Features`, a
+:class:`Reading`, a :class:`Decision`, an :class:`Attempt` and an
+:class:`Outcome`. No dict crosses a module boundary, and nothing here does I/O:
+whoever reads this file knows every fact that one stage may know of another.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+
+TASKS: Final = (
+    "qa",
+    "math",
+    "code",
+    "classification",
+    "extraction",
+    "summarization",
+    "rewrite",
+    "translation",
+    "creative_writing",
+    "drafting",
+    "brainstorming",
+    "planning",
+    "critique",
+    "reasoning",
+    "chitchat",
+    "assistant",
+    "agentic",
+)
+DOMAINS: Final = (
+    "general",
+    "finance",
+    "math",
+    "computing",
+    "medical",
+    "legal",
+    "science",
+    "humanities",
+    "social_science",
+)
+TIERS: Final = ("simple", "moderate", "complex")
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """What a request says, whatever its dialect: the encoder's raw material.
+
+    ``system`` and ``user`` are whole texts, held by reference; bounding them is
+    the work of :func:`sidecar.features.features_of`.
+    """
+
+    system: str = ""
+    user: str = ""  # the text of the last user turn
+    turns: int = 1  # user turns in the conversation
+    tools: int = 0  # tool definitions offered to the model
+    media: int = 0  # images, audio clips and files attached anywhere
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """What the encoder sees of a prompt: one bounded text window."""
+
+    window: str
+    empty: bool = False  # nothing was said: there is nothing to read a demand from
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What the encoder says of one prompt.
+
+    ``demand`` is the vector z of the item-response model
+    ``P(model m suffices) = sigmoid(a_m . z + b_m)``; None from a backend that has
+    no trained encoder, which then gives ``difficulty`` alone.
+    """
+
+    difficulty: float  # 0..1, higher where a stronger model is needed
+    demand: tuple[float, ...] | None = None  # K numbers
+    task_probs: tuple[float, ...] = ()  # in the order of TASKS
+    domain_probs: tuple[float, ...] = ()  # in the order of DOMAINS
+    tier_probs: tuple[float, ...] = ()  # in the order of TIERS
+    ood: float = 0.0  # 0..1, higher where the text is unlike the training data
+    output_tokens: float | None = None  # expected length of the answer
+    version: str = ""  # of the encoder that said so
+
+    @property
+    def task(self) -> str:
+        return _argmax(TASKS, self.task_probs)
+
+    @property
+    def domain(self) -> str:
+        return _argmax(DOMAINS, self.domain_probs)
+
+    @property
+    def tier(self) -> str:
+        return _argmax(TIERS, self.tier_probs)
+
+
+def _argmax(labels: tuple[str, ...], probs: tuple[float, ...]) -> str:
+    return labels[max(range(len(probs)), key=probs.__getitem__)] if probs else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Hints:
+    """What the caller asked of the router itself, in ``x-router-*`` headers."""
+
+    session: str | None = None
+    tenant: str | None = None
+    quality: float | None = None  # 0..1, overrides the route's
+    max_cost_usd: float | None = None  # for this request
+    explain: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request, parsed: everything that later stages may know of it."""
+
+    request_id: str
+    dialect: str
+    model: str  # as the caller wrote it
+    body: bytes = field(repr=False)  # as it came: prompts stay out of every repr
+    model_span: tuple[int, int]  # where the value of ``model`` stands in ``body``
+    stream: bool
+    prompt: Prompt = field(repr=False)
+    needs: frozenset[str]  # capabilities without which the answer would be wrong
+    input_tokens: int  # a cheap bound from above
+    max_output_tokens: int | None  # as asked
+    hints: Hints = Hints()
+    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)  # to send up
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One link in the chain of reasons."""
+
+    stage: str
+    verdict: str
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A model that could take this request, as the policy saw it."""
+
+    model: str
+    probability: float | None  # that it suffices
+    cost_usd: float  # expected, for this request
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Which model answers, why, and who stands in if it does not."""
+
+    model: str
+    route: str  # "-" where the request named a model
+    reason: str  # one of the words of the contract
+    fallbacks: tuple[str, ...] = ()  # in the order they are tried
+    candidates: tuple[Candidate, ...] = ()
+    steps: tuple[Step, ...] = ()
+    reading: Reading | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens as the upstream counted them; None is unknown, never zero."""
+
+    input_tokens: int | None = None
+    cached_tokens: int | None = None
+    output_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How the answer went, once the last byte is out or the caller is gone."""
+
+    model: str
+    reason: str
+    status: int
+    attempts: int
+    bytes_sent: int
+    usage: Usage
+    ended: str  # complete | hang-up | upstream-broken | refused
+    first_byte_ms: float | None  # from the parsed request to the upstream's first content
+    total_ms: float

@@ -1,0 +1,129 @@
+"""The upstream client over aiohttp's client session.
+
+Nothing is decoded, decompressed, redirected or remembered: no cookie jar, no
+environment proxies. A POST that met a pooled connection the server had just
+closed is sent once more, and only if not one byte of an answer came.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from typing import Final
+
+import aiohttp
+from yarl import URL
+
+from sidecar.config.snapshot import UpstreamSpec
+from sidecar.errors import UpstreamBroken, UpstreamError, UpstreamTimeout, UpstreamUnreachable
+from sidecar.upstream.base import Headers
+
+_READ_BUFFER: Final = 1 << 16  # bytes held for a slow reader before the upstream is paused
+_SESSION_KEY = tuple[str | None, int, float]
+
+
+class _Response:
+    """An aiohttp answer behind the seam."""
+
+    def __init__(self, response: aiohttp.ClientResponse) -> None:
+        self._response = response
+        self.status = response.status
+        self.reason = response.reason or ""
+        self.headers: Headers = tuple(response.headers.items())
+
+    async def read(self) -> bytes:
+        try:
+            return await self._response.content.readany()
+        except (aiohttp.ClientError, ConnectionError) as exc:
+            raise UpstreamBroken(f"the answer ended early ({type(exc).__name__})") from exc
+
+    def close(self) -> None:
+        connection = self._response.connection
+        if connection is None:  # read to its end: the pool has it already
+            return
+        transport = connection.transport
+        if transport is not None:
+            # Closing is polite and, under uvloop with TLS, may take 30 s to be
+            # seen; the upstream is to stop generating now.
+            transport.abort()
+        self._response.close()
+
+
+class AiohttpUpstreams:
+    """One session for each set of connection settings, made when first needed."""
+
+    def __init__(self) -> None:
+        self._sessions: dict[_SESSION_KEY, aiohttp.ClientSession] = {}
+        self._urls: dict[tuple[str, str], URL] = {}
+
+    async def send(self, spec: UpstreamSpec, path: str, headers: Headers, body: bytes) -> _Response:
+        session = self._session(spec)
+        url = self._url(spec.base_url, path)
+        try:
+            try:
+                response = await session.post(
+                    url, data=body, headers=headers, allow_redirects=False
+                )
+            except aiohttp.ClientConnectionError as exc:
+                if not _met_a_closed_connection(exc):
+                    raise
+                response = await session.post(
+                    url, data=body, headers=headers, allow_redirects=False
+                )
+        except aiohttp.ClientError as exc:
+            raise _translate(exc, spec) from exc
+        except TimeoutError as exc:
+            raise UpstreamTimeout(f"no connection to {spec.name} in time") from exc
+        except OSError as exc:
+            raise UpstreamUnreachable(f"no connection to {spec.name}: {exc.strerror}") from exc
+        return _Response(response)
+
+    async def close(self) -> None:
+        sessions, self._sessions = list(self._sessions.values()), {}
+        await asyncio.gather(*(session.close() for session in sessions))
+
+    def _session(self, spec: UpstreamSpec) -> aiohttp.ClientSession:
+        key = (spec.ca_file, spec.max_connections, spec.timeouts.connect_s)
+        session = self._sessions.get(key)
+        if session is None:
+            context = ssl.create_default_context(cafile=spec.ca_file)
+            session = self._sessions[key] = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(
+                    limit=0,
+                    limit_per_host=spec.max_connections,
+                    ssl=context,
+                    keepalive_timeout=30.0,
+                ),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                auto_decompress=False,
+                skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=spec.timeouts.connect_s),
+                read_bufsize=_READ_BUFFER,
+                trust_env=False,
+            )
+        return session
+
+    def _url(self, base_url: str, path: str) -> URL:
+        key = (base_url, path)
+        url = self._urls.get(key)
+        if url is None:
+            url = self._urls[key] = URL(base_url + path, encoded=True)
+        return url
+
+
+def _met_a_closed_connection(exc: aiohttp.ClientConnectionError) -> bool:
+    """Whether the connection was gone and not one byte of an answer had come."""
+    if isinstance(exc, aiohttp.ServerDisconnectedError):
+        return isinstance(exc.message, str)  # else it holds the part that came
+    return isinstance(exc, aiohttp.ClientOSError) and not isinstance(
+        exc, aiohttp.ClientConnectorError
+    )
+
+
+def _translate(exc: aiohttp.ClientError, spec: UpstreamSpec) -> UpstreamError:
+    """The seam's error for aiohttp's, without a URL or a header in its text."""
+    if isinstance(exc, aiohttp.ServerTimeoutError):
+        return UpstreamTimeout(f"no connection to {spec.name} in time")
+    if isinstance(exc, aiohttp.ClientConnectorError):
+        return UpstreamUnreachable(f"no connection to {spec.name}: {exc.strerror}")
+    return UpstreamBroken(f"{spec.name} broke off before it answered ({type(exc).__name__})")
