@@ -22,6 +22,7 @@ from sidecar.classify.base import Classifier
 from sidecar.config import loader
 from sidecar.config.snapshot import Snapshot
 from sidecar.control.admin import admin_app
+from sidecar.encoder.abilities import Catalogue
 from sidecar.encoder.bundle import Bundle
 from sidecar.errors import ClassifierError, SidecarError
 from sidecar.features import features_of
