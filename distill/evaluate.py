@@ -1,0 +1,189 @@
+"""Stage 6, evaluate: a run on test rows and on whole sources that never trained.
+
+Prints and appends one JSON object to ``<work>/evaluations.jsonl``. Pairs in source use
+the source's own abilities; sources never trained on use what the product would have:
+the serving abilities and the scalar difficulty, then a fit on 200 labels.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+
+import numpy as np
+import torch
+
+from distill.calibrate import Array, predict
+from distill.common import canonical, data_dir, read_gz, say, work_dir
+from distill.rows import Table, load
+from distill.student import restore
+from sidecar.offline.fit import fit_ability, prior_slope, sigmoid
+from sidecar.offline.metrics import auc, curve, ece
+
+PAIRS = (
+    ("mmlu", "mixtral-8x7b-instruct", "gpt-4-1106-preview"),
+    ("gsm8k", "Meta-Llama-3.1-8B-Instruct", "gpt-4o-2024-08-06"),
+    ("mmlu_pro", "Mistral-7B-Instruct-v0.1", "Meta-Llama-3.1-70B-Instruct"),
+    ("mmlu_pro", "Meta-Llama-3.1-8B-Instruct", "Meta-Llama-3.1-70B-Instruct"),
+    ("llmrouter", "mistral-7b-instruct-v0.3", "llama-3.1-nemotron-51b-instruct"),
+)
+UNSEEN = (
+    ("math_l5", "gpt-4o-mini-2024-07-18", "o1-mini-2024-09-12"),
+    ("math_l5", "Meta-Llama-3.1-8B-Instruct", "gpt-4o-2024-08-06"),
+    ("bbh_direct_vs_cot", "code-davinci-002 (direct)", "code-davinci-002 (chain of thought)"),
+)
+VICUNA = {  # the benchmark's own categories as tasks; those that fit none are left out
+    "generic": "qa",
+    "knowledge": "qa",
+    "writing": "creative_writing",
+    "coding": "code",
+    "math": "math",
+}
+
+
+def raw_scores(split: str) -> dict[str, dict[str, float]]:
+    return {
+        r["id"]: r["scores"]
+        for r in read_gz(data_dir() / "routing.jsonl.gz")
+        if r["split"] == split
+    }
+
+
+def pair_scores(
+    table: Table, raw: dict[str, dict[str, float]], source: str, weak: str, strong: str
+) -> tuple[np.ndarray, Array, Array]:
+    index, w, s = [], [], []
+    for i in np.flatnonzero(table.sources == source):
+        scores = raw[table.ids[i]]
+        if weak in scores and strong in scores:
+            index.append(i)
+            w.append(scores[weak])
+            s.append(scores[strong])
+    return np.array(index), np.array(w), np.array(s)
+
+
+def rounded(value: float | None) -> float | None:
+    return None if value is None else round(float(value), 4)
+
+
+def figures(
+    w: Array, s: Array, weak_p: Array, strong_p: Array, difficulty: Array
+) -> dict[str, float | None]:
+    """AUC of 'weak is right', AUC of 'needs strong', and APGR by each thing one can rank by."""
+    needs = (w < 0.5) & (s >= 0.5)
+    gap = strong_p - weak_p
+    return {
+        "rows": len(w),
+        "auc_weak_right": rounded(auc(w >= 0.5, weak_p)),
+        "auc_weak_right_difficulty": rounded(auc(w >= 0.5, -difficulty)),
+        "auc_needs_strong": rounded(auc(needs, gap)),
+        "apgr_gap": rounded(curve(w, s, gap).apgr),
+        "apgr_weak": rounded(curve(w, s, -weak_p).apgr),
+        "apgr_difficulty": rounded(curve(w, s, difficulty).apgr),
+        "cpt50": rounded(curve(w, s, gap).cpt(0.5)),
+        "cpt80": rounded(curve(w, s, gap).cpt(0.8)),
+        "ece_weak": rounded(ece(weak_p, w)),
+        "ece_strong": rounded(ece(strong_p, s)),
+    }
+
+
+def evaluate(
+    name: str, catalogue: dict, said: dict[str, dict[str, Array]], tables: dict[str, Table]
+) -> dict:
+    models = catalogue["models"]
+
+    def p(z: Array, spec: dict) -> Array:
+        return sigmoid(z @ np.array(spec["a"]) + spec["b"])
+
+    out: dict = {"run": name, "when": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
+    table, pred = tables["test"], said["test"]
+    raw = raw_scores("test")
+    hard = sigmoid(pred["difficulty"])
+    for source, weak, strong in PAIRS:
+        i, w, s = pair_scores(table, raw, source, weak, strong)
+        if len(i) < 10:
+            continue
+        z = pred["demand"][i]
+        specs = [models[canonical(m)] for m in (weak, strong)]
+        own = [spec["sources"].get(source, spec) for spec in specs]
+        out[f"{source} {weak} -> {strong}"] = figures(w, s, p(z, own[0]), p(z, own[1]), hard[i])
+        served = figures(w, s, p(z, specs[0]), p(z, specs[1]), hard[i])
+        out[f"{source} {weak} -> {strong}"]["serving"] = {
+            k: served[k] for k in ("auc_weak_right", "apgr_gap", "ece_weak", "ece_strong")
+        }
+    errors, aucs = [], []
+    for j, column in enumerate(table.columns):
+        seen = ~np.isnan(table.scores[:, j])
+        if seen.sum() >= 100:
+            spec = models[canonical(column["raw"])]
+            tag = column["source"] + (
+                "." + column["raw"].split("@")[1]
+                if "@" in column["raw"] and not column["raw"].startswith("text-")
+                else ""
+            )
+            spec = spec["sources"].get(tag, spec)
+            y, q = table.scores[seen, j], p(pred["demand"][seen], spec)
+            errors.append(ece(q, y))
+            aucs.append(auc(y >= 0.5, q) or 0.5)
+    out["mean_ece_columns"], out["mean_auc_columns"] = (
+        rounded(np.mean(errors)),
+        rounded(np.mean(aucs)),
+    )
+    for kind, labels in (("task", table.task), ("domain", table.domain), ("tier", table.tier)):
+        known = labels >= 0
+        right = pred[kind].argmax(1) == labels
+        given = known & (table.scores != table.scores).all(1)
+        out[f"{kind}_accuracy"] = rounded(right[known].mean())
+        out[f"{kind}_accuracy_prompts"] = rounded(right[given].mean())
+    solid = (table.tier >= 0) & (table.tier_weight == 1)
+    out["tier_accuracy_given"] = rounded((pred["tier"].argmax(1) == table.tier)[solid].mean())
+    table, pred, raw = tables["ood_test"], said["ood_test"], raw_scores("ood_test")
+    vicuna = (table.sources == "vicuna_bench") & (table.task >= 0)
+    out["task_accuracy_vicuna"] = rounded((pred["task"].argmax(1) == table.task)[vicuna].mean())
+    hard = sigmoid(pred["difficulty"])
+    slopes = [spec["a"] for spec in models.values()]
+    for source, weak, strong in UNSEEN:
+        i, w, s = pair_scores(table, raw, source, weak, strong)
+        if len(i) < 300:
+            continue
+        z = pred["demand"][i]
+        known = [models.get(canonical(m)) for m in (weak, strong)]
+        if None in known:  # models the catalogue lacks: a pair of like distance stands in
+            known = [models["mixtral-8x7b-instruct"], models["gpt-4-1106-preview"]]
+        row = figures(w, s, p(z, known[0]), p(z, known[1]), hard[i])
+        few: dict[str, list] = {"auc": [], "apgr": [], "ece": []}
+        for seed in range(10):
+            order = np.random.default_rng(seed).permutation(len(i))
+            a, b = order[:200], order[200:]
+            fits = [
+                fit_ability(z[a], y[a], prior_slope(slopes), m) for y, m in ((w, weak), (s, strong))
+            ]
+            qw, qs = (sigmoid(z[b] @ f.slope + f.shift) for f in fits)
+            few["auc"].append(auc(w[b] >= 0.5, qw))
+            few["apgr"].append(curve(w[b], s[b], qs - qw).apgr)
+            few["ece"].append(ece(qw, w[b]))
+        row.update({f"{k}_200_labels": rounded(np.mean(v)) for k, v in few.items()})
+        out[f"{source} {weak} -> {strong}"] = row
+    return out
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--name", default="distilled")
+    parser.add_argument("--note", default="")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    student, heads = restore(args.name)
+    tables = {split: load(split) for split in ("test", "ood_test")}
+    said = {split: predict(student, heads, table) for split, table in tables.items()}
+    catalogue = json.loads((work_dir() / args.name / "abilities.json").read_text())
+    out = evaluate(args.name, catalogue, said, tables) | {"note": args.note}
+    with (work_dir() / "evaluations.jsonl").open("a") as file:
+        file.write(json.dumps(out) + "\n")
+    print(json.dumps(out, indent=1))
+    say("appended to evaluations.jsonl")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,259 @@
+"""The training loop that teacher and student share: losses, schedule, checkpoints.
+
+A run is a folder ``<work>/<name>`` with ``checkpoint.pt``; started again it goes on
+where it stopped. The schedule is linear warm-up, then cosine to a twentieth.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from distill.common import SEED, say, work_dir
+from distill.network import Heads
+from distill.rows import Table, batches, epoch_order
+
+COLUMNS_WEIGHT = {"gsm8k": 0.7, "mmlu": 1.0, "mmlu_pro": 1.0, "llmrouter": 1.2}
+
+
+@dataclass
+class Plan:
+    """One run's settings."""
+
+    name: str
+    epochs: float = 4
+    rate: float = 1e-3
+    embedding_rate: float = 5e-4
+    head_rate: float | None = None  # of what is new, where the encoder itself is pre-trained
+    token_budget: int = 3072
+    limit: int = 192  # tokens
+    open_share: float = 1.0
+    warm: int = 150
+    threads: int = 1
+    minutes: float = 1e9  # wall clock after which the run ends its schedule
+    strange_rate: float = 0.06
+    label_share: float = 1.0  # weight of hard labels where soft ones exist
+    ends: tuple[int, ...] = ()
+
+
+@dataclass
+class Soft:
+    """What a teacher said of the table's rows."""
+
+    columns: NDArray[np.float16]  # logits [N, columns]
+    task: NDArray[np.float16]
+    domain: NDArray[np.float16]
+    tier: NDArray[np.float16]
+    difficulty: NDArray[np.float16]
+    pooled: NDArray[np.float16]  # [N, teacher width]
+
+
+def cross_entropy(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+    known = target >= 0
+    if not known.any():
+        return logits.sum() * 0
+    loss = F.cross_entropy(logits[known], target[known], reduction="none", label_smoothing=0.03)
+    return (loss * weight[known]).sum() / len(target)
+
+
+def losses(
+    out: dict[str, Tensor],
+    heads: Heads,
+    table: Table,
+    index: NDArray[np.int64],
+    soft: Soft | None,
+    label_share: float,
+    project: nn.Linear | None,
+    pooled: Tensor,
+) -> dict[str, Tensor]:
+    """The loss's parts over one batch; rows with index -1 teach the ood head alone."""
+    real = index >= 0
+    rows = index[real]
+    mask = torch.from_numpy(real)
+    odd = (~mask).float()
+    parts = {"ood": F.binary_cross_entropy_with_logits(out["ood"], odd) * 0.2}
+    if not len(rows):
+        return parts
+    z = out["demand"][mask]
+    logits = heads.columns(z)
+    scores = torch.from_numpy(table.scores[rows])
+    seen = ~scores.isnan()
+    share = torch.tensor([COLUMNS_WEIGHT.get(s, 0.0) for s in table.sources[rows]])
+    hard = F.binary_cross_entropy_with_logits(logits, scores.nan_to_num(), reduction="none")
+    hard = (hard * seen).sum(1) / seen.sum(1).clamp(min=1)
+    parts["columns"] = (hard * share).mean() * (label_share if soft else 1.0)
+    scored = torch.from_numpy(
+        np.where(np.isin(table.sources[rows], list(COLUMNS_WEIGHT)), 0.3, 1.0)
+    )
+    parts["task"] = 0.25 * cross_entropy(
+        out["task"][mask], torch.from_numpy(table.task[rows]), scored.float()
+    )
+    parts["domain"] = 0.2 * cross_entropy(
+        out["domain"][mask],
+        torch.from_numpy(table.domain[rows]),
+        torch.from_numpy(table.domain_weight[rows]),
+    )
+    parts["tier"] = 0.25 * cross_entropy(
+        out["tier"][mask],
+        torch.from_numpy(table.tier[rows]),
+        torch.from_numpy(table.tier_weight[rows]),
+    )
+    hardness = torch.from_numpy(table.difficulty[rows])
+    known = ~hardness.isnan()
+    if known.any():
+        parts["difficulty"] = (
+            0.4
+            * F.binary_cross_entropy_with_logits(
+                out["difficulty"][mask][known], hardness[known], reduction="sum"
+            )
+            / len(rows)
+        )
+    parts["small"] = z.square().mean() * 1e-3 + heads.shrinkage() * 0.02
+    if soft:
+        to = lambda a: torch.from_numpy(a[rows].astype(np.float32))  # noqa: E731
+        target = to(soft.columns)
+        parts["soft"] = F.binary_cross_entropy_with_logits(logits, target.sigmoid()) * 2.0
+        parts["shape"] = F.smooth_l1_loss(logits, target) * 0.5
+        for name in ("task", "domain", "tier"):
+            parts[f"soft_{name}"] = 0.25 * F.kl_div(
+                out[name][mask].log_softmax(-1),
+                to(getattr(soft, name)).log_softmax(-1),
+                log_target=True,
+                reduction="batchmean",
+            )
+        parts["soft_difficulty"] = 0.4 * F.binary_cross_entropy_with_logits(
+            out["difficulty"][mask], to(soft.difficulty).sigmoid()
+        )
+        if project is not None:
+            cosine = F.cosine_similarity(project(pooled[mask]), to(soft.pooled), dim=-1)
+            parts["hidden"] = (1 - cosine).mean() * 0.5
+    return parts
+
+
+def train(
+    plan: Plan,
+    encoder: nn.Module,
+    heads: Heads,
+    table: Table,
+    tokenizer: Tokenizer,
+    soft: Soft | None = None,
+) -> Path:
+    """Trains in place and returns the folder of the run."""
+    torch.set_num_threads(plan.threads)
+    folder = work_dir() / plan.name
+    folder.mkdir(parents=True, exist_ok=True)
+    project = nn.Linear(encoder.width, soft.pooled.shape[1]) if soft is not None else None
+    parts = nn.ModuleDict({"encoder": encoder, "heads": heads})
+    if project is not None:
+        parts["project"] = project
+    tables = ("encoder.tokens", "heads.ability", "heads.easiness", "heads.d_")
+    groups: dict[float, dict[bool, list[Tensor]]] = {}
+    for name, parameter in parts.named_parameters():
+        if parameter.requires_grad:
+            is_table = name.startswith(tables)
+            fresh = plan.head_rate is not None and not name.startswith("encoder.blocks")
+            rate = plan.embedding_rate if is_table else plan.head_rate if fresh else plan.rate
+            groups.setdefault(rate or plan.rate, {}).setdefault(is_table, []).append(parameter)
+    optimizer = torch.optim.AdamW(
+        [
+            {"params": found, "lr": rate, "top": rate, "weight_decay": 0.0 if is_table else 0.02}
+            for rate, kinds in groups.items()
+            for is_table, found in kinds.items()
+        ],
+        betas=(0.9, 0.98),
+        foreach=False,
+        fused=True,
+    )
+    order = epoch_order(table, np.random.default_rng(SEED), plan.open_share)
+    probe = sum(
+        1 for _ in batches(table, order, tokenizer, plan.limit, plan.token_budget, None, plan.ends)
+    )
+    steps = max(1, int(probe * plan.epochs * 1.12))
+    state = folder / "checkpoint.pt"
+    step, skip, epoch = 0, 0, 0
+    if state.exists():
+        saved = torch.load(state, weights_only=True)
+        parts.load_state_dict(saved["parts"])
+        optimizer.load_state_dict(saved["optimizer"])
+        step, epoch, skip = saved["step"], saved["epoch"], saved["within"]
+        say(f"{plan.name}: goes on at step {step}")
+        if saved["done"]:
+            return folder
+    say(f"{plan.name}: {len(order)} rows an epoch, about {steps} steps")
+    began, saved_at, spent = time.monotonic(), time.monotonic(), 0.0
+    running: dict[str, float] = {}
+
+    def save(done: bool, within: int) -> None:
+        torch.save(
+            {
+                "parts": parts.state_dict(),
+                "optimizer": optimizer.state_dict(),
+                "step": step,
+                "epoch": epoch,
+                "within": within,
+                "done": done,
+            },
+            folder / "new.pt",
+        )
+        (folder / "new.pt").replace(state)
+
+    parts.train()
+    while True:
+        rng = random.Random(SEED + epoch)
+        order = epoch_order(table, np.random.default_rng(SEED + epoch), plan.open_share)
+        for within, batch in enumerate(
+            batches(
+                table,
+                order,
+                tokenizer,
+                plan.limit,
+                plan.token_budget,
+                rng,
+                plan.ends,
+                plan.strange_rate,
+            )
+        ):
+            if within < skip:
+                continue
+            spent = time.monotonic() - began
+            progress = max(step / steps, spent / 60 / plan.minutes)
+            if progress >= 1:
+                save(True, within)
+                say(f"{plan.name}: done after {step} steps, {spent / 60:.1f} min")
+                return folder
+            scale = min(1.0, (step + 1) / plan.warm) * (
+                0.05 + 0.95 * (1 + math.cos(math.pi * progress)) / 2
+            )
+            for group in optimizer.param_groups:
+                group["lr"] = group["top"] * scale
+            pooled = encoder(torch.from_numpy(batch.ids))
+            found = losses(
+                heads(pooled), heads, table, batch.index, soft, plan.label_share, project, pooled
+            )
+            total = torch.stack(list(found.values())).sum()
+            optimizer.zero_grad(set_to_none=True)
+            total.backward()
+            nn.utils.clip_grad_norm_(parts.parameters(), 1.0)
+            optimizer.step()
+            step += 1
+            for name, value in found.items():
+                running[name] = 0.98 * running.get(name, value.item()) + 0.02 * value.item()
+            if step % 100 == 0:
+                figures = " ".join(f"{k} {v:.3f}" for k, v in running.items())
+                say(
+                    f"{plan.name}: step {step}/{steps} {spent / 60:.1f} min {progress:.0%} {figures}"
+                )
+            if time.monotonic() - saved_at > 180:
+                save(False, within + 1)
+                saved_at = time.monotonic()
+        epoch, skip = epoch + 1, 0

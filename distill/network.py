@@ -1,0 +1,224 @@
+"""The networks in plain torch: the tiny student, the teacher, and the heads both share.
+
+The student halves the sequence before its first layer: the embeddings of two
+neighbouring tokens become one position. Attention and feed-forward then cost half,
+which pays for the width (LOG.md has the comparison). Everything is written in ops
+that ONNX, TensorRT and a reader know: MatMul, Softmax, LayerNormalization, Gather.
+
+The heads are the item-response form of DESIGN.md section 4. A column is one
+(source, model) pair; its logit is ``(A[model] + D[column]) . z + B[model] + C[source]
++ e[column]``, and weight decay on D, C and e pulls a model's columns together, so
+that A and B are what the model is like when the source is unknown.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from sidecar.types import DOMAINS, TASKS, TIERS
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The student's size."""
+
+    vocabulary: int
+    embed: int = 192
+    width: int = 192
+    layers: int = 3
+    heads: int = 4
+    inner: int = 768
+    stride: int = 2
+    positions: int = 256
+    demand: int = 32
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+class Block(nn.Module):
+    """One post-norm transformer layer, BERT's."""
+
+    def __init__(self, width: int, heads: int, inner: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.heads = heads
+        self.qkv = nn.Linear(width, 3 * width)
+        self.out = nn.Linear(width, width)
+        self.norm1 = nn.LayerNorm(width)
+        self.up = nn.Linear(width, inner)
+        self.down = nn.Linear(inner, width)
+        self.norm2 = nn.LayerNorm(width)
+        self.drop = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor, bias: Tensor) -> Tensor:
+        """``x`` [B, L, width]; ``bias`` [B, 1, 1, L], large and negative at padding."""
+        batch, length, width = x.shape
+        qkv = self.qkv(x).reshape(batch, length, 3, self.heads, width // self.heads)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
+        scores = (q @ k.transpose(-1, -2)) * (width // self.heads) ** -0.5 + bias
+        mixed = (scores.softmax(-1) @ v).transpose(1, 2).reshape(batch, length, width)
+        x = self.norm1(x + self.drop(self.out(mixed)))
+        return self.norm2(x + self.drop(self.down(F.gelu(self.up(x)))))
+
+
+class Pool(nn.Module):
+    """Attention pooling with a few learned queries, so that padding text can be read past."""
+
+    def __init__(self, width: int, queries: int = 4) -> None:
+        super().__init__()
+        self.score = nn.Linear(width, queries)
+        self.mix = nn.Linear(width * queries, width)
+
+    def forward(self, x: Tensor, bias: Tensor) -> Tensor:
+        weights = (self.score(x) + bias[:, 0, 0, :, None]).softmax(1)  # [B, L, Q]
+        return torch.tanh(self.mix((weights.transpose(1, 2) @ x).flatten(1)))
+
+
+class Student(nn.Module):
+    """ids [B, L] int32 -> pooled [B, width]. L is padded to the stride inside."""
+
+    def __init__(self, shape: Shape, dropout: float = 0.1) -> None:
+        super().__init__()
+        self.shape = shape
+        self.tokens = nn.Embedding(shape.vocabulary, shape.embed, padding_idx=0)
+        self.positions = nn.Embedding(shape.positions, shape.embed)
+        self.norm = nn.LayerNorm(shape.embed)
+        self.stem = nn.Linear(shape.embed * shape.stride, shape.width)
+        self.norm0 = nn.LayerNorm(shape.width)
+        self.blocks = nn.ModuleList(
+            Block(shape.width, shape.heads, shape.inner, dropout) for _ in range(shape.layers)
+        )
+        self.pool = Pool(shape.width)
+        self.drop = nn.Dropout(dropout)
+        nn.init.normal_(self.positions.weight, std=0.02)
+
+    @property
+    def width(self) -> int:
+        return self.shape.width
+
+    def forward(self, ids: Tensor) -> Tensor:
+        stride = self.shape.stride
+        if ids.shape[1] % stride:  # an exported graph takes whole strides only
+            ids = F.pad(ids, (0, stride - ids.shape[1] % stride))
+        batch, length = ids.shape
+        x = self.norm(self.tokens(ids) + self.positions.weight[:length])
+        x = x.reshape(batch, length // stride, stride * self.shape.embed)
+        x = self.drop(self.norm0(self.stem(x)))
+        filled = ids.reshape(batch, length // stride, stride)[:, :, 0] != 0
+        bias = (1.0 - filled.to(x.dtype))[:, None, None, :] * -1e4
+        for block in self.blocks:
+            x = block(x, bias)
+        return self.drop(self.pool(x, bias))
+
+
+class Teacher(nn.Module):
+    """all-MiniLM-L6-v2 from its own weights file; mean and attention pooling, 384 wide."""
+
+    def __init__(self, folder: Path, layers: int = 6, frozen: int = 2) -> None:
+        super().__init__()
+        from safetensors.torch import load_file
+
+        weights = load_file(folder / "model.safetensors")
+        get = lambda name: weights[name]  # noqa: E731
+        self.frozen = frozen
+        self.width = 384
+        self.tokens = nn.Embedding.from_pretrained(get("embeddings.word_embeddings.weight"))
+        position = get("embeddings.position_embeddings.weight")
+        self.offset = nn.Parameter(
+            position + get("embeddings.token_type_embeddings.weight")[0], requires_grad=False
+        )
+        self.norm = nn.LayerNorm(384, eps=1e-12)
+        self.norm.weight.data = get("embeddings.LayerNorm.weight")
+        self.norm.bias.data = get("embeddings.LayerNorm.bias")
+        self.blocks = nn.ModuleList(Block(384, 12, 1536, 0.1) for _ in range(layers))
+        for i, block in enumerate(self.blocks):
+            p = f"encoder.layer.{i}."
+            for kind in ("weight", "bias"):
+                block.qkv.get_parameter(kind).data = torch.cat(
+                    [get(f"{p}attention.self.{n}.{kind}") for n in ("query", "key", "value")]
+                )
+                block.out.get_parameter(kind).data = get(f"{p}attention.output.dense.{kind}")
+                block.norm1.get_parameter(kind).data = get(f"{p}attention.output.LayerNorm.{kind}")
+                block.up.get_parameter(kind).data = get(f"{p}intermediate.dense.{kind}")
+                block.down.get_parameter(kind).data = get(f"{p}output.dense.{kind}")
+                block.norm2.get_parameter(kind).data = get(f"{p}output.LayerNorm.{kind}")
+        self.pool = Pool(384)
+        self.join = nn.Linear(768, 384)
+        self.drop = nn.Dropout(0.1)
+        for part in (self.tokens, self.norm, *self.blocks[:frozen]):
+            for parameter in part.parameters():
+                parameter.requires_grad_(False)
+
+    def lower(self, ids: Tensor) -> tuple[Tensor, Tensor]:
+        """The frozen part: hidden states [B, L, 384] and the attention bias."""
+        bias = (ids == 0).float()[:, None, None, :] * -1e4
+        with torch.no_grad():
+            x = self.norm(self.tokens(ids) + self.offset[: ids.shape[1]])
+            for block in self.blocks[: self.frozen]:
+                x = block(x, bias)
+        return x, bias
+
+    def forward(self, ids: Tensor) -> Tensor:
+        x, bias = self.lower(ids)
+        for block in self.blocks[self.frozen :]:
+            x = block(x, bias)
+        kept = (bias[:, 0, 0, :, None] == 0).float()
+        mean = (x * kept).sum(1) / kept.sum(1).clamp(min=1)
+        return self.drop(torch.tanh(self.join(torch.cat([mean, self.pool(x, bias)], 1))))
+
+
+class Heads(nn.Module):
+    """Pooled [B, width] -> demand, column logits, task, domain, tier, difficulty, ood."""
+
+    def __init__(self, width: int, demand: int, columns: list[dict[str, str]]) -> None:
+        super().__init__()
+        self.models = sorted({c["model"] for c in columns})
+        self.sources = sorted({c["source"] for c in columns})
+        self.register_buffer(
+            "model_of", torch.tensor([self.models.index(c["model"]) for c in columns])
+        )
+        self.register_buffer(
+            "source_of", torch.tensor([self.sources.index(c["source"]) for c in columns])
+        )
+        self.demand = nn.Linear(width, demand)
+        self.ability = nn.Parameter(torch.randn(len(self.models), demand) * 0.1 + 0.05)
+        self.easiness = nn.Parameter(torch.zeros(len(self.models)))
+        self.d_ability = nn.Parameter(torch.zeros(len(columns), demand))
+        self.d_easiness = nn.Parameter(torch.zeros(len(columns)))
+        self.d_source = nn.Parameter(torch.zeros(len(self.sources)))
+        self.task = nn.Linear(width, len(TASKS))
+        self.domain = nn.Linear(width, len(DOMAINS))
+        self.tier = nn.Linear(width, len(TIERS))
+        self.difficulty = nn.Linear(width, 1)
+        self.ood = nn.Linear(width, 1)
+
+    def columns(self, z: Tensor) -> Tensor:
+        """z [B, K] -> logits [B, columns]."""
+        slope = self.ability[self.model_of] + self.d_ability
+        shift = self.easiness[self.model_of] + self.d_source[self.source_of] + self.d_easiness
+        return z @ slope.T + shift
+
+    def shrinkage(self) -> Tensor:
+        return (
+            self.d_ability.square().sum() * 2e-4
+            + self.d_easiness.square().sum() * 2e-3
+            + self.d_source.square().sum() * 1e-2
+            + self.ability.square().sum() * 1e-4
+        )
+
+    def forward(self, pooled: Tensor) -> dict[str, Tensor]:
+        z = self.demand(pooled)
+        return {
+            "demand": z,
+            "task": self.task(pooled),
+            "domain": self.domain(pooled),
+            "tier": self.tier(pooled),
+            "difficulty": self.difficulty(pooled)[:, 0],
+            "ood": self.ood(pooled)[:, 0],
+        }

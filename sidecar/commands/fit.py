@@ -1,0 +1,79 @@
+"""``sidecar fit SCORED.jsonl --model NAME --output FILE``: abilities for new models."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+
+def register(subparsers: Any) -> None:
+    command = subparsers.add_parser(
+        "fit", help="the abilities of models never seen, from rows {id, prompt, scores}"
+    )
+    command.add_argument("input", type=Path, metavar="SCORED.jsonl")
+    command.add_argument("--model", action="append", required=True, metavar="NAME")
+    command.add_argument("--output", type=Path, required=True, metavar="FILE")
+    command.add_argument("--json", action="store_true", help="the report as one JSON object")
+    command.set_defaults(func=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    import json  # noqa: PLC0415
+
+    import numpy as np  # noqa: PLC0415
+
+    from sidecar.errors import DataError  # noqa: PLC0415
+    from sidecar.offline.fit import fit_ability, prior_slope  # noqa: PLC0415
+    from sidecar.offline.rows import BadRow, read_rows  # noqa: PLC0415
+    from sidecar.offline.session import Session, read_with_progress  # noqa: PLC0415
+
+    session = Session()
+    names = list(dict.fromkeys(args.model))
+    read = list(read_rows(args.input))
+    for row in read:
+        if isinstance(row, BadRow):
+            raise DataError(f"{args.input}: {row.error}")
+    rows = [r for r in read if not isinstance(r, BadRow) and any(n in r.scores for n in names)]
+    for name in names:
+        if not any(name in row.scores for row in rows):
+            raise DataError(f"no row of {args.input} has a score for {name!r}")
+    catalogue = session.catalogue
+    prior = prior_slope([catalogue[n].slope for n in catalogue.names])
+    vectors, _ = read_with_progress(session, rows)
+    models: dict[str, dict[str, Any]] = {}
+    for name in names:
+        mine = [i for i, row in enumerate(rows) if name in row.scores]
+        scores = np.array([rows[i].scores[name] for i in mine])
+        found = fit_ability(vectors[mine], scores, prior, name)
+        models[name] = {
+            "a": [round(float(x), 6) for x in found.slope],
+            "b": round(found.shift, 6),
+            "strength": round(found.mean, 4),
+            "rows": found.rows,
+            "held_out_auc": None if found.auc is None else round(found.auc, 4),
+            "held_out_ece": round(found.ece, 4),
+            "ridge": found.ridge,
+        }
+    report = {
+        "format": 1,
+        "demand": catalogue.demand,
+        "encoder": catalogue.encoder,
+        "models": models,
+    }
+    try:
+        args.output.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise DataError(f"can't write {args.output}: {error.strerror}") from error
+    if args.json:
+        print(json.dumps(report))
+        return 0
+    for name, fit in models.items():
+        auc = "undefined" if fit["held_out_auc"] is None else f"{fit['held_out_auc']:.3f}"
+        print(
+            f"{name}: {fit['rows']} rows, mean score {fit['strength']:.3f}, "
+            f"held-out AUC {auc}, calibration error {fit['held_out_ece']:.3f}"
+        )
+    print(f"wrote {args.output}", file=sys.stderr)
+    return 0

@@ -1,0 +1,61 @@
+"""``sidecar score IN.jsonl``: what the encoder says of every prompt, row by row."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+
+def register(subparsers: Any) -> None:
+    command = subparsers.add_parser(
+        "score", help="difficulty, demand, labels and P(suffices) for rows {id, prompt}"
+    )
+    command.add_argument(
+        "input", type=Path, metavar="IN.jsonl", help="- for stdin; .gz is read too"
+    )
+    command.add_argument("--output", type=Path, metavar="OUT.jsonl", help="stdout, unless given")
+    command.add_argument("--backend", choices=("onnx", "triton", "torch"), default="onnx")
+    command.add_argument("--abilities", type=Path, metavar="FILE", help="what `sidecar fit` wrote")
+    command.set_defaults(func=run)
+
+
+def run(args: argparse.Namespace) -> int:
+
+    from sidecar.errors import DataError  # noqa: PLC0415
+    from sidecar.offline.rows import read_rows  # noqa: PLC0415
+    from sidecar.offline.score import score_rows  # noqa: PLC0415
+    from sidecar.offline.session import Session, track  # noqa: PLC0415
+
+    if args.backend != "onnx":
+        raise DataError(f"the {args.backend} backend can't score in this build: use --backend onnx")
+    session = Session(args.abilities)
+    rows = track(read_rows(args.input), "scoring")
+    bad = 0
+    try:
+        out = args.output.open("wb") if args.output else sys.stdout.buffer
+    except OSError as error:
+        raise DataError(f"can't write {args.output}: {error.strerror}") from error
+    try:
+        for row in score_rows(rows, session.read, session.catalogue):
+            bad += "error" in row
+            out.write(_line(row))
+        out.flush()
+    finally:
+        if args.output:
+            out.close()
+    if bad:
+        print(f"sidecar: {bad} rows could not be scored; each says why", file=sys.stderr)
+    return 0
+
+
+def _line(row: dict[str, Any]) -> bytes:
+    import orjson  # noqa: PLC0415
+
+    try:
+        return orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE)
+    except TypeError:  # an id with half a surrogate pair or a number beyond 64 bits
+        import json  # noqa: PLC0415
+
+        return json.dumps(row).encode() + b"\n"
