@@ -7,6 +7,7 @@ A caller's credentials stay here unless its upstream says ``auth: passthrough``.
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable
 from typing import Final
 
@@ -82,10 +83,18 @@ def _named_by_connection(headers: list[tuple[str, str]]) -> set[str]:
 
 
 def hints(headers: Iterable[tuple[str, str]]) -> Hints:
-    """What the caller asked of the router; :class:`BadRequest` for a value of the wrong kind."""
+    """What the caller asked of the router; :class:`BadRequest` for what it cannot heed."""
     said = {low: value for name, value in headers if (low := name.lower()).startswith("x-router-")}
     if not said:
         return _NO_HINTS
+    for name in said.keys() - _OPTIONS:  # a typo must not pass for a wish that was heard
+        near = difflib.get_close_matches(name, _OPTIONS, n=1)
+        hint = f"Did you mean `{near[0]}`?" if near else f"Use one of: {', '.join(_OPTIONS)}."
+        raise BadRequest(
+            f"`{name[:80]}` is not an option of the router. {hint}",
+            param=name[:80],
+            code="unknown_option",
+        )
     quality = _number(said, "x-router-quality", 0.0, 1.0)
     cost = _number(said, "x-router-max-cost-usd", 0.0, float("inf"))
     return Hints(
@@ -98,6 +107,13 @@ def hints(headers: Iterable[tuple[str, str]]) -> Hints:
 
 
 _NO_HINTS: Final = Hints()
+_OPTIONS: Final = (
+    "x-router-session",
+    "x-router-tenant",
+    "x-router-quality",
+    "x-router-max-cost-usd",
+    "x-router-explain",
+)
 
 
 def _text(said: dict[str, str], name: str) -> str | None:

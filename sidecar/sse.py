@@ -25,6 +25,7 @@ class Framer:
     def __init__(self, max_event: int = 1 << 20) -> None:
         self._max = max_event
         self._rest = b""
+        self._skipping = False  # the rest of an event that was too large
 
     def feed(self, chunk: bytes) -> list[bytes]:
         """The data of the events that ``chunk`` completes, in order."""
@@ -38,9 +39,14 @@ class Framer:
             *whole, rest = text.split(b"\n\n")
         else:
             *whole, rest = _BLANK.split(text)
+        if self._skipping and whole:
+            del whole[0]
+            self._skipping = False
         self._rest = rest + held
         if len(self._rest) > self._max:
-            self._rest = b""
+            # a line end at the cut may be half of the blank line that ends it
+            self._rest = self._rest[-3:]
+            self._skipping = True
         return [data for event in whole if (data := _data(event)) is not None]
 
 

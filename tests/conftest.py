@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 import uvloop
 import yaml
+from hypothesis import HealthCheck, settings
 
 from sidecar.app import App
 from sidecar.classify.base import Classifier
@@ -17,10 +19,16 @@ from sidecar.classify.dummy import DummyReader
 from sidecar.types import Reading
 from tests.support.raw_upstream import RawUpstream
 
+# A busy machine must not fail a property: no clock judges an example.
+settings.register_profile(
+    "unhurried", deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("unhurried")
 
-@pytest.fixture
-def event_loop_policy() -> uvloop.EventLoopPolicy:
-    return uvloop.EventLoopPolicy()
+
+def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """The loop that serves in production: what is tested is what runs."""
+    return {"uvloop": uvloop.new_event_loop}
 
 
 @pytest.fixture

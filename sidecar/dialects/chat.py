@@ -63,7 +63,8 @@ class ChatDialect:
     name = "chat"
     path = "/chat/completions"
     family = "openai"
-    telling = re.compile(rb'"usage":\s*\{|"error":|^\[DONE\]|"finish_reason":\s*"')
+    # found in every event that matters, whatever white space its writer likes
+    telling = re.compile(rb'"usage"\s*:\s*\{|"error"\s*:|^\[DONE\]|"finish_reason"\s*:\s*"')
 
     def read(self, body: dict[str, Any]) -> Asked:
         model = body.get("model")

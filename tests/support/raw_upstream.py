@@ -82,8 +82,9 @@ class RawUpstream:
         assert task is not None
         self._tasks.add(task)
         self.connections += 1
+        ahead = b""  # of the next request, taken while watching for the end of this one
         try:
-            while (seen := await _read(reader)) is not None:
+            while (seen := await _read(reader, ahead)) is not None:
                 self.seen.append(seen)
                 playing = asyncio.ensure_future((self.script or answer())(seen, writer))
                 watching = asyncio.ensure_future(reader.read(1))
@@ -92,7 +93,8 @@ class RawUpstream:
                     self.gone.set()
                     playing.cancel()
                 watching.cancel()
-                await asyncio.gather(playing, watching, return_exceptions=True)
+                _, watched = await asyncio.gather(playing, watching, return_exceptions=True)
+                ahead = watched if isinstance(watched, bytes) else b""
                 if writer.is_closing():
                     return
         except (ConnectionError, asyncio.IncompleteReadError):
@@ -102,9 +104,9 @@ class RawUpstream:
             self._tasks.discard(task)
 
 
-async def _read(reader: asyncio.StreamReader) -> Seen | None:
+async def _read(reader: asyncio.StreamReader, ahead: bytes) -> Seen | None:
     try:
-        head = await reader.readuntil(b"\r\n\r\n")
+        head = ahead + await reader.readuntil(b"\r\n\r\n")
     except asyncio.IncompleteReadError:
         return None
     line, *fields = head.decode("latin-1").split("\r\n")[:-2]

@@ -1,0 +1,137 @@
+"""Taps read a copy of an answer: when content came, whether it is whole, what it cost."""
+
+from __future__ import annotations
+
+import orjson
+import pytest
+
+from sidecar.dialects import DIALECTS
+from sidecar.tap import AnswerTap, BlindTap, StreamTap
+from sidecar.types import Usage
+from tests.support.raw_upstream import ANSWER, DONE, event
+
+CHAT = DIALECTS["chat"]
+USAGE = (
+    b'data: {"choices":[],"usage":{"prompt_tokens":11,"completion_tokens":7,'
+    b'"prompt_tokens_details":{"cached_tokens":4}}}\n\n'
+)
+
+
+def tapped(*chunks: bytes) -> StreamTap:
+    tap = StreamTap(CHAT)
+    for chunk in chunks:
+        tap.feed(chunk)
+    return tap
+
+
+@pytest.mark.parametrize(
+    "delta",
+    [
+        {"content": "x"},
+        {"role": "assistant", "content": "x"},
+        {"tool_calls": [{"index": 0, "id": "call_1"}]},
+        {"reasoning_content": "hm"},
+        {"refusal": "no"},
+        {"audio": {"data": "aa"}},
+    ],
+)
+def test_whatever_the_app_would_show_is_content(delta: dict[str, object]) -> None:
+    assert tapped(event(delta)).content
+
+
+@pytest.mark.parametrize(
+    "chunk",
+    [
+        b": keep-alive\n\n",
+        b"data: \n\n",
+        b"data: not json\n\n",
+        b"data: []\n\n",
+        b"data: 1\n\n",
+        b'data: {"choices":[]}\n\n',
+        b'data: {"choices":{}}\n\n',
+        b'data: {"choices":[null,1]}\n\n',
+        b'data: {"choices":[{"delta":"x"}]}\n\n',
+        event({"role": "assistant"}),
+        event({"role": "assistant", "content": ""}),
+        event({"content": None}),
+        USAGE,
+        DONE,
+    ],
+)
+def test_what_a_stalled_stream_sends_is_not_content(chunk: bytes) -> None:
+    assert not tapped(chunk).content
+
+
+def test_an_answer_that_is_only_an_ending_counts_as_content() -> None:
+    assert tapped(event({}, finish="content_filter")).content
+
+
+def test_a_stream_is_whole_at_done_or_at_the_reason_of_its_end() -> None:
+    begun = event({"content": "x"})
+    assert not tapped(begun).whole
+    assert tapped(begun, DONE).whole
+    assert tapped(begun, event({}, finish="stop")).whole
+    assert not tapped(begun, event({"content": "[DONE]"})).whole
+    assert not tapped(begun, event({"content": '"finish_reason":"stop"'})).whole
+
+
+def test_odd_spaces_hide_neither_the_end_nor_the_usage() -> None:
+    tap = tapped(
+        event({"content": "x"}),
+        b'data:{ "choices" : [ {"delta" : {}, "finish_reason" : "stop"} ] }\n\n',
+        b'data: {"choices":[], "usage" : {"prompt_tokens" : 3, "completion_tokens":4}}\n\n',
+    )
+    assert tap.whole
+    assert tap.usage() == Usage(3, None, 4)
+
+
+def test_usage_is_read_from_the_last_event_that_has_one() -> None:
+    assert tapped(event({"content": "x"}), USAGE, DONE).usage() == Usage(11, 4, 7)
+    assert tapped(event({"content": "x"}), b'data: {"usage":null}\n\n', DONE).usage() == Usage()
+
+
+def test_unknown_usage_is_unknown_and_not_zero() -> None:
+    assert tapped(event({"content": "x"}), DONE).usage() == Usage(None, None, None)
+    odd = b'data: {"usage":{"prompt_tokens":"11","completion_tokens":true}}\n\n'
+    assert tapped(odd).usage() == Usage(None, None, None)
+
+
+def test_an_error_in_band_is_seen_before_and_after_content() -> None:
+    fault = b'data: {"error" : {"message":"overloaded"}}\n\n'
+    assert tapped(fault).error
+    assert tapped(event({"content": "x"}), fault).error
+    assert not tapped(b'data: {"error":null,"choices":[]}\n\n').error
+
+
+@pytest.mark.parametrize(
+    ("answer", "usage"),
+    [
+        (orjson.dumps(ANSWER), Usage(11, None, 7)),
+        (b"{}", Usage()),
+        (b"[]", Usage()),
+        (b"garbage", Usage()),
+        (b'{"usage":null}', Usage()),
+        (b'{"usage":[1]}', Usage()),
+    ],
+)
+def test_the_usage_of_an_unstreamed_answer(answer: bytes, usage: Usage) -> None:
+    tap = AnswerTap(CHAT)
+    for i in range(0, len(answer), 10):
+        tap.feed(answer[i : i + 10])
+    assert tap.content
+    assert tap.usage() == usage
+
+
+def test_a_huge_answer_passes_unread_and_unkept() -> None:
+    tap = AnswerTap(CHAT)
+    for _ in range(40):
+        tap.feed(b"x" * (1 << 16))
+    assert tap.usage() == Usage()
+    assert sum(map(len, tap._chunks)) <= 1 << 20
+
+
+def test_a_compressed_answer_is_not_looked_into() -> None:
+    tap = BlindTap()
+    assert not tap.content
+    tap.feed(b"\x1f\x8b")
+    assert (tap.content, tap.usage()) == (True, Usage())
