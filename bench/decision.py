@@ -86,13 +86,13 @@ def config(upstream: str) -> dict[str, Any]:
         "models": {
             "small": {
                 "upstream": "mock",
-                "upstream_model": "llama-3.1-8b",
+                "upstream_model": "llama-3.1-8b-instruct",
                 "ability": "llama-3.1-8b-instruct",
                 "price": {"input": 0.07, "output": 0.07},
             },
             "large": {
                 "upstream": "mock",
-                "upstream_model": "gpt-4o",
+                "upstream_model": "gpt-4o-2024-08-06",
                 "ability": "gpt-4o-2024-08-06",
                 "price": {"input": 2.5, "output": 10},
                 "context": 128000,
@@ -114,7 +114,7 @@ def run(requests: int, rounds: int) -> dict[str, Any]:
         direct, direct_path = connect(upstream)
         for text in texts[:50]:  # not counted: connections, caches, clock speeds
             send(routed, routed_path, "auto", text)
-            send(direct, direct_path, "gpt-4o", text)
+            send(direct, direct_path, "gpt-4o-2024-08-06", text)
         cpu = 0.0
         for _ in range(rounds):
             before = sidecar.process.cpu_s()
@@ -128,7 +128,7 @@ def run(requests: int, rounds: int) -> dict[str, Any]:
                     stage, _, duration = part.partition(";dur=")
                     stages.setdefault(stage, []).append(float(duration))
             cpu += sidecar.process.cpu_s() - before
-            direct_ms += [send(direct, direct_path, "gpt-4o", text)[0] for text in texts]
+            direct_ms += [send(direct, direct_path, "gpt-4o-2024-08-06", text)[0] for text in texts]
         rss = sidecar.process.rss_mb()
         ready = sidecar.ready_s
     return {

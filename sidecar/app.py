@@ -12,8 +12,11 @@ import contextlib
 import logging
 import signal
 import sys
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
+from typing import Final
 
 from aiohttp import web
 
@@ -30,6 +33,8 @@ from sidecar.ingress import Ingress
 from sidecar.runtime import Mode, Runtime
 from sidecar.types import Prompt
 from sidecar.upstream.aiohttp_client import AiohttpUpstreams
+from sidecar.upstream.base import Upstreams
+from sidecar.upstream.lean import LeanUpstreams
 
 log = logging.getLogger("sidecar.app")
 
@@ -37,6 +42,11 @@ log = logging.getLogger("sidecar.app")
 # of the encoder; at the default of 5 ms a busy event loop would make it wait
 # most of the decision's deadline for that.
 _SWITCH_INTERVAL_S = 0.0005
+
+
+_CLIENTS: Final[Mapping[str, Callable[[], Upstreams]]] = MappingProxyType(
+    {"lean": LeanUpstreams, "aiohttp": AiohttpUpstreams}
+)
 
 
 class BindError(SidecarError):
@@ -94,7 +104,7 @@ class App:
             config_file=config_file,
             classifier=chosen.classifier,
             abilities=loaded.catalogue,
-            upstreams=AiohttpUpstreams(),
+            upstreams=_CLIENTS[snapshot.config.upstream_client](),
         )
         app = cls(runtime, chosen.why)
         try:
@@ -116,7 +126,9 @@ class App:
         self.listen = await _bind(self._public, listen)
 
     async def _warm_up(self) -> None:
-        """Touch every shape the first requests will need; being slow here costs nobody."""
+        """Do what the first requests would wait for; being slow here costs nobody."""
+        for model in self.runtime.snapshot.models.values():
+            self.runtime.upstreams.prepare(model.upstream)
         for words in (1, 40, 400):
             with contextlib.suppress(ClassifierError):
                 text = "Warm up. " * words

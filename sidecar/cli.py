@@ -15,22 +15,25 @@ from sidecar.errors import ConfigError, SidecarError
 _COMMANDS: Final = ("serve", "demo", "check", "explain", "score", "fit", "eval", "calibrate")
 
 
-def parser() -> argparse.ArgumentParser:
-    """The whole command line."""
+def parser(commands: Sequence[str] = _COMMANDS) -> argparse.ArgumentParser:
+    """The command line, with the subcommands named."""
     root = argparse.ArgumentParser(
         prog="sidecar",
         description="Send every LLM call to the cheapest model that will still answer it well.",
     )
     root.add_argument("--version", action="version", version=f"sidecar {__version__}")
     subparsers = root.add_subparsers(metavar="COMMAND", required=True)
-    for name in _COMMANDS:
+    for name in commands:
         importlib.import_module(f"sidecar.commands.{name}").register(subparsers)
     return root
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command. 0 is success, 1 a failure, 2 bad input, 130 an interrupt."""
-    args = parser().parse_args(argv)
+    words = sys.argv[1:] if argv is None else list(argv)
+    # a command that is named need not wait for the others to be imported
+    named = words[:1] if words and words[0] in _COMMANDS else _COMMANDS
+    args = parser(named).parse_args(words)
     try:
         return int(args.func(args))
     except ConfigError as exc:

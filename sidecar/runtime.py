@@ -65,13 +65,19 @@ class Runtime:
         new = loader.load(self.config_file, self.abilities, generation=old.generation + 1)
         fixed = [
             f"{self.config_file}: {section}: changing it needs a restart"
-            for section in ("listen", "admin", "classifier")
+            for section in ("listen", "admin", "classifier", "upstream_client")
             if getattr(old.config, section) != getattr(new.config, section)
         ]
         if self.pinned is not None and self.pinned not in new.models:
             fixed.append(f"models: the kill switch names {self.pinned!r}, which is gone")
         if fixed:
             raise ConfigError(fixed)
+        for model in new.models.values():
+            try:
+                self.upstreams.prepare(model.upstream)
+            except OSError as exc:
+                where = f"{self.config_file}: upstreams.{model.upstream.name}.ca_file"
+                raise ConfigError([f"{where}: cannot be used: {exc}"]) from None
         self.snapshot = new
         self.telemetry.config_generation.set(new.generation)
         return new

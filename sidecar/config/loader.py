@@ -116,6 +116,8 @@ class _Compiler:
         auth = upstream.auth
         if auth is None:
             auth = "x-api-key" if upstream.dialect == "anthropic" else "bearer"
+        if upstream.ca_file and not Path(upstream.ca_file).is_file():
+            self.fault(("upstreams", name, "ca_file"), f"no file {upstream.ca_file}")
         return UpstreamSpec(
             name=name,
             base_url=upstream.base_url.rstrip("/"),

@@ -148,5 +148,6 @@ class Config(Section):
     upstreams: Annotated[dict[Name, Upstream], Field(min_length=1)]
     models: Annotated[dict[Name, Model], Field(min_length=1)]
     routes: dict[Name, Route] = {}
+    upstream_client: Literal["lean", "aiohttp"] = "lean"
     limits: Limits = Limits()
     drain_s: Seconds = 30.0

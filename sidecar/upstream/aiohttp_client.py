@@ -8,6 +8,7 @@ closed is sent once more, and only if not one byte of an answer came.
 from __future__ import annotations
 
 import asyncio
+import io
 import ssl
 from typing import Final
 
@@ -19,7 +20,8 @@ from sidecar.errors import UpstreamBroken, UpstreamError, UpstreamTimeout, Upstr
 from sidecar.upstream.base import Headers
 
 _READ_BUFFER: Final = 1 << 16  # bytes held for a slow reader before the upstream is paused
-_SESSION_KEY = tuple[str | None, int, float]
+_LARGE: Final = 1 << 20
+_SESSION_KEY = tuple[bool, str | None, int, float]
 
 
 class _Response:
@@ -62,13 +64,13 @@ class AiohttpUpstreams:
         try:
             try:
                 response = await session.post(
-                    url, data=body, headers=headers, allow_redirects=False
+                    url, data=_payload(body), headers=headers, allow_redirects=False
                 )
             except aiohttp.ClientConnectionError as exc:
                 if not _met_a_closed_connection(exc):
                     raise
                 response = await session.post(
-                    url, data=body, headers=headers, allow_redirects=False
+                    url, data=_payload(body), headers=headers, allow_redirects=False
                 )
         except aiohttp.ClientError as exc:
             raise _translate(exc, spec) from exc
@@ -78,15 +80,20 @@ class AiohttpUpstreams:
             raise UpstreamUnreachable(f"no connection to {spec.name}: {exc.strerror}") from exc
         return _Response(response)
 
+    def prepare(self, spec: UpstreamSpec) -> None:
+        self._session(spec)
+
     async def close(self) -> None:
         sessions, self._sessions = list(self._sessions.values()), {}
         await asyncio.gather(*(session.close() for session in sessions))
 
     def _session(self, spec: UpstreamSpec) -> aiohttp.ClientSession:
-        key = (spec.ca_file, spec.max_connections, spec.timeouts.connect_s)
+        tls = spec.base_url.startswith("https:")
+        key = (tls, spec.ca_file, spec.max_connections, spec.timeouts.connect_s)
         session = self._sessions.get(key)
         if session is None:
-            context = ssl.create_default_context(cafile=spec.ca_file)
+            # reading the system's certificates takes tens of milliseconds
+            context = ssl.create_default_context(cafile=spec.ca_file) if tls else True
             session = self._sessions[key] = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(
                     limit=0,
@@ -109,6 +116,11 @@ class AiohttpUpstreams:
         if url is None:
             url = self._urls[key] = URL(base_url + path, encoded=True)
         return url
+
+
+def _payload(body: bytes) -> bytes | io.BytesIO:
+    """``body`` as aiohttp wants it: beyond a megabyte, as a file that it writes in parts."""
+    return body if len(body) < _LARGE else io.BytesIO(body)
 
 
 def _met_a_closed_connection(exc: aiohttp.ClientConnectionError) -> bool:

@@ -43,4 +43,11 @@ class Upstreams(Protocol):
         """POST ``body`` to ``spec.base_url + path`` and await the answer's head."""
         ...
 
+    def prepare(self, spec: UpstreamSpec) -> None:
+        """Do now what the first request to ``spec`` would otherwise wait for.
+
+        Raises OSError where its certificates cannot be read.
+        """
+        ...
+
     async def close(self) -> None: ...

@@ -56,6 +56,7 @@ class RawUpstream:
     script: Script | None = None
     seen: list[Seen] = field(default_factory=list)
     connections: int = 0
+    asked: asyncio.Event = field(default_factory=asyncio.Event)
     gone: asyncio.Event = field(default_factory=asyncio.Event)
     _server: asyncio.Server | None = None
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
@@ -86,6 +87,7 @@ class RawUpstream:
         try:
             while (seen := await _read(reader, ahead)) is not None:
                 self.seen.append(seen)
+                self.asked.set()
                 playing = asyncio.ensure_future((self.script or answer())(seen, writer))
                 watching = asyncio.ensure_future(reader.read(1))
                 await asyncio.wait({playing, watching}, return_when=asyncio.FIRST_COMPLETED)

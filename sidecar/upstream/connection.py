@@ -1,0 +1,212 @@
+"""One connection to an upstream: a request out, an answer in, on a raw transport.
+
+An :class:`asyncio.Protocol` over httptools, and nothing between: the request's
+head and body leave in one write, the answer's bytes are handed on as the socket
+gave them, and a reader that does not come stops the socket. It knows one
+exchange at a time; the pool decides whether there is a next one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Final, cast
+
+import httptools
+
+from sidecar.errors import UpstreamBroken
+from sidecar.upstream.base import Headers
+
+_HIGH_WATER: Final = 1 << 16  # bytes unread before the socket is paused
+_MAX_HEAD: Final = 1 << 18  # bytes of an answer's status line and headers
+
+
+class Connection(asyncio.Protocol):
+    """A connection and the exchange on it.
+
+    ``on_lost`` is called once, when the socket is gone, for the pool to forget it.
+    """
+
+    def __init__(self, on_lost: Callable[[Connection], None]) -> None:
+        self._on_lost = on_lost
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport | None = None
+        self._parser: Any = None
+        self._lost = False
+        self._drained: asyncio.Future[None] | None = None
+        self.exchanges = 0  # begun on this connection
+        self.idle_since = 0.0
+        self._reset()
+
+    def _reset(self) -> None:
+        self.status = 0
+        self.reason = ""
+        self.headers: list[tuple[str, str]] = []
+        self.heard = False  # at least one byte of an answer came
+        self.complete = False  # the answer is whole
+        self._fault: UpstreamBroken | None = None
+        self._chunks: list[bytes] = []
+        self._unread = 0
+        self._head_size = 0
+        self._head_done = False
+        self._to_eof = False  # the body's end is the connection's
+        self._reusable = False
+        self._waiter: asyncio.Future[None] | None = None
+        self._paused = False
+
+    # -- the exchange -----------------------------------------------------------------
+
+    async def exchange(self, head: bytes, body: bytes) -> None:
+        """Send a request and await the answer's head.
+
+        Raises :class:`UpstreamBroken` where none came whole; ``heard`` then says
+        whether the upstream had begun to answer.
+        """
+        self._reset()
+        self.exchanges += 1
+        if self._transport is None or self._lost:
+            raise UpstreamBroken("the connection was closed")
+        self._parser = httptools.HttpResponseParser(self)
+        if len(body) < _HIGH_WATER:
+            self._transport.write(head + body)
+        else:  # no copy of a large body
+            self._transport.writelines((head, body))
+        while not self._head_done:
+            if self._fault is not None:
+                raise self._fault
+            await self._wait()
+
+    async def read(self) -> bytes:
+        """The next bytes of the body; ``b""`` once it was whole and all is read."""
+        while not self._chunks:
+            if self.complete:
+                return b""
+            if self._fault is not None:
+                raise self._fault
+            await self._wait()
+        chunks, self._chunks = self._chunks, []
+        self._unread = 0
+        if self._paused and self._transport is not None:
+            self._paused = False
+            self._transport.resume_reading()
+        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+    @property
+    def reusable(self) -> bool:
+        """Whether another exchange may follow: this one is over and both sides keep it open."""
+        return (
+            self.complete
+            and self._reusable
+            and not self._lost
+            and self._transport is not None
+            and not self._transport.is_closing()
+        )
+
+    def abort(self) -> None:
+        """Cut the connection now: what the upstream still generates, nobody will read."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    async def _wait(self) -> None:
+        self._waiter = self._loop.create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def _fail(self, why: str) -> None:
+        if self._fault is None and not self.complete:
+            self._fault = UpstreamBroken(why)
+        self._wake()
+
+    # -- asyncio.Protocol ---------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._lost = True
+        if self._to_eof and self._head_done and exc is None:
+            self.complete = True
+            self._wake()
+        else:
+            self._fail("the answer ended early" if self.heard else "the connection was closed")
+        self._on_lost(self)
+
+    def eof_received(self) -> bool:
+        return False  # close our side too
+
+    def data_received(self, data: bytes) -> None:
+        if self._parser is None or self.complete or self._fault is not None:
+            # bytes that no request asked for: whatever they are, trust nothing after them
+            self._reusable = False
+            self.abort()
+            return
+        self.heard = True
+        if not self._head_done:
+            self._head_size += len(data)
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserError:
+            self._fail("the answer is not valid HTTP")
+            self.abort()
+            return
+        if not self._head_done and self._head_size > _MAX_HEAD:
+            self._fail("the answer's headers are too large")
+            self.abort()
+
+    # -- httptools ----------------------------------------------------------------------
+
+    def on_status(self, status: bytes) -> None:
+        self.reason += status.decode("latin-1")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.headers.append((name.decode("latin-1"), value.decode("latin-1")))
+
+    def on_headers_complete(self) -> None:
+        status = self._parser.get_status_code()
+        if 100 <= status < 200:  # interim: the answer itself is still to come
+            self.reason = ""
+            self.headers = []
+            return
+        self.status = status
+        fields = {name.lower() for name, _ in self.headers}
+        bodiless = status in {204, 304}
+        self._to_eof = not bodiless and not fields & {"content-length", "transfer-encoding"}
+        self._head_done = True
+        self._wake()
+
+    def on_body(self, body: bytes) -> None:
+        self._chunks.append(body)
+        self._unread += len(body)
+        if self._unread > _HIGH_WATER and not self._paused and self._transport is not None:
+            self._paused = True
+            self._transport.pause_reading()
+        self._wake()
+
+    def on_message_complete(self) -> None:
+        if not self._head_done:  # of an interim answer
+            return
+        self._reusable = bool(self._parser.should_keep_alive())
+        self.complete = True
+        self._wake()
+
+
+def head_of(target: bytes, host: bytes, headers: Headers, length: int) -> bytes:
+    """A POST's request line and headers, ready to send.
+
+    Header values were parsed from HTTP or checked with the configuration, so
+    none holds a line break; one that did is refused all the same.
+    """
+    lines = [b"POST ", target, b" HTTP/1.1\r\nHost: ", host]
+    for name, value in headers:
+        lines += (b"\r\n", name.encode("latin-1"), b": ", value.encode("utf-8", "surrogateescape"))
+    lines += (b"\r\nContent-Length: ", str(length).encode(), b"\r\n\r\n")
+    head = b"".join(lines)
+    if head.count(b"\n") != len(headers) + 4 or b"\0" in head:
+        raise UpstreamBroken("a header holds a line break")
+    return head
