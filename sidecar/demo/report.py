@@ -1,0 +1,213 @@
+"""The demo's bill: what was decided, what it cost, what it saved.
+
+Every figure is counted from the answers that came: tokens from their usage,
+models and decision times from their headers, prices from the configuration that
+was running. "Always strong" is the same tokens at the dearest model's price.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rich.console import Console, Group
+from rich.table import Table
+from rich.text import Text
+
+from sidecar.demo.site import Site
+from sidecar.demo.traffic import Result
+
+_BAR = 20  # cells of a full share
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One model's part of the traffic."""
+
+    model: str
+    requests: int
+    input_tokens: int
+    output_tokens: int
+    cost_usd: float
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One decision, with how hard the encoder finds its prompt."""
+
+    said: str
+    difficulty: float | None
+    model: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """All that a run showed."""
+
+    requests: int
+    faults: tuple[tuple[str, str], ...]  # (request id, what was wrong)
+    lines: tuple[Line, ...]  # cheapest first
+    reasons: tuple[tuple[str, int], ...]
+    strongest: str
+    cost_usd: float
+    cost_always_strong_usd: float
+    p50_ms: float | None
+    p99_ms: float | None
+    seconds: float
+    backend: str
+
+    @property
+    def saving(self) -> float:
+        """The share of the always-strong cost that was not spent."""
+        full = self.cost_always_strong_usd
+        return 1 - self.cost_usd / full if full else 0.0
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "requests": self.requests,
+            "errors": len(self.faults),
+            "models": {line.model: line.requests for line in self.lines},
+            "reasons": dict(self.reasons),
+            "cost_usd": round(self.cost_usd, 9),
+            "cost_always_strong_usd": round(self.cost_always_strong_usd, 9),
+            "saving": round(self.saving, 4),
+            "decision_ms": {"p50": self.p50_ms, "p99": self.p99_ms},
+            "seconds": round(self.seconds, 3),
+            "backend": self.backend,
+        }
+
+
+def summarise(results: Sequence[Result], site: Site, seconds: float, backend: str) -> Summary:
+    """Count everything up. A request that failed costs nothing here and is no model's."""
+    good = [result for result in results if not result.error]
+    lines = []
+    for name in sorted(site.prices, key=lambda name: site.prices[name].output):
+        own = [result for result in good if result.model == name]
+        lines.append(
+            Line(
+                model=name,
+                requests=len(own),
+                input_tokens=sum(result.input_tokens for result in own),
+                output_tokens=sum(result.output_tokens for result in own),
+                cost_usd=sum(_cost(result, site, name) for result in own),
+            )
+        )
+    took = sorted(result.decision_ms for result in results if result.decision_ms is not None)
+    return Summary(
+        requests=len(results),
+        faults=tuple((result.ask.id, result.error) for result in results if result.error),
+        lines=tuple(lines),
+        reasons=tuple(Counter(result.reason for result in good).most_common()),
+        strongest=site.strongest,
+        cost_usd=sum(line.cost_usd for line in lines),
+        cost_always_strong_usd=sum(_cost(result, site, site.strongest) for result in good),
+        p50_ms=percentile(took, 0.50),
+        p99_ms=percentile(took, 0.99),
+        seconds=seconds,
+        backend=backend,
+    )
+
+
+def _cost(result: Result, site: Site, model: str) -> float:
+    price = site.prices[model]
+    return price.of(result.input_tokens, result.cached_tokens, result.output_tokens)
+
+
+def percentile(ordered: Sequence[float], share: float) -> float | None:
+    """The nearest-rank percentile of values in ascending order; None of none."""
+    return ordered[max(0, math.ceil(share * len(ordered)) - 1)] if ordered else None
+
+
+def render(console: Console, summary: Summary, examples: Sequence[Example], site: Site) -> None:
+    """The report, for a person."""
+    console.print()
+    console.print(_models(summary, site))
+    console.print()
+    console.print(_figures(summary))
+    if examples:
+        console.print()
+        console.print(_examples(examples))
+    if summary.faults:
+        console.print()
+        console.print(_faults(summary))
+    console.print()
+    console.print(
+        Text(
+            "The upstream models are mocks on 127.0.0.1: the routing, the tokens, the bill and the "
+            "latency are real; the answers are not.",
+            style="dim",
+        )
+    )
+
+
+def _models(summary: Summary, site: Site) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    table.add_column("model", no_wrap=True)
+    table.add_column("$/M in", justify="right", no_wrap=True)
+    table.add_column("$/M out", justify="right", no_wrap=True)
+    table.add_column("requests", justify="right", no_wrap=True)
+    table.add_column("share", no_wrap=True)
+    table.add_column("tokens", justify="right", no_wrap=True)
+    table.add_column("cost", justify="right", no_wrap=True)
+    answered = sum(line.requests for line in summary.lines) or 1
+    for line in summary.lines:
+        price = site.prices[line.model]
+        share = line.requests / answered
+        table.add_row(
+            line.model,
+            f"{price.input:.2f}",
+            f"{price.output:.2f}",
+            str(line.requests),
+            Text.assemble(("█" * round(share * _BAR), "cyan"), f" {share:.0%}"),
+            f"{line.input_tokens + line.output_tokens:,}",
+            _usd(line.cost_usd),
+        )
+    return table
+
+
+def _figures(summary: Summary) -> Table:
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column()
+    table.add_row("cost", _usd(summary.cost_usd))
+    always = f"{_usd(summary.cost_always_strong_usd)}  (the same tokens at {summary.strongest})"
+    table.add_row("always strong", always)
+    table.add_row("saved", Text(f"{summary.saving:.1%}", style="bold green"))
+    if summary.p50_ms is not None and summary.p99_ms is not None:
+        took = f"p50 {summary.p50_ms:.2f} ms   p99 {summary.p99_ms:.2f} ms"
+        table.add_row("decision", f"{took}   on {summary.backend}")
+    table.add_row("reasons", "  ".join(f"{name} {count}" for name, count in summary.reasons))
+    table.add_row("requests", f"{summary.requests} in {summary.seconds:.1f} s")
+    bad = len(summary.faults)
+    table.add_row("errors", Text(str(bad), style="bold red" if bad else "green"))
+    return table
+
+
+def _examples(examples: Sequence[Example]) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold", expand=False)
+    table.add_column(
+        "some decisions, easy to hard", no_wrap=True, overflow="ellipsis", max_width=60
+    )
+    table.add_column("difficulty", justify="right", no_wrap=True)
+    table.add_column("model", no_wrap=True)
+    table.add_column("reason", no_wrap=True)
+    for example in examples:
+        hard = "" if example.difficulty is None else f"{example.difficulty:.2f}"
+        table.add_row(example.said, hard, example.model, example.reason)
+    return table
+
+
+def _faults(summary: Summary) -> Group:
+    shown = [Text(f"  {who}: {what}", style="red") for who, what in summary.faults[:10]]
+    more = len(summary.faults) - len(shown)
+    if more:
+        shown.append(Text(f"  and {more} more", style="red"))
+    return Group(Text("errors", style="bold red"), *shown)
+
+
+def _usd(value: float) -> str:
+    return f"${value:.4f}"
