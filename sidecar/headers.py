@@ -150,5 +150,9 @@ def add_router(head: CIMultiDict[str], call: Call, decision: Decision, clock: Cl
     head["x-router-request-id"] = call.request_id
     head["Server-Timing"] = clock.server_timing()
     if call.hints.explain:
-        chain = " | ".join(f"{step.stage}: {step.verdict}" for step in decision.steps)
-        head["x-router-explain"] = chain.encode("ascii", "replace").decode()[:2000]
+        said = [f"{step.stage}: {step.verdict}" for step in decision.steps]
+        said += [
+            f"{c.model} has {c.probability:.3f} for {c.cost_usd:.2g} USD"
+            for c in decision.candidates
+        ]
+        head["x-router-explain"] = " | ".join(said).encode("ascii", "replace").decode()[:2000]

@@ -128,36 +128,41 @@ def choose(
         return fall_back(question, snapshot, verdict.reason, str(verdict))
     question = replace(question, steps=(*question.steps, Step("classifier", _say(verdict))))
     rule = rules.first(route.rules, call, verdict, question.barred)
-    if rule is not None:
-        return replace(_by_rule(question, rule), reading=verdict)
-    settled = _without_reading(question, snapshot)
+    settled = _by_rule(question, rule) if rule else _without_reading(question, snapshot)
     if settled is not None:
         return replace(settled, reading=verdict)
+    return _by_policy(question, call, verdict, abilities)
 
-    able = question.capable
-    probabilities = abilities.probabilities(verdict, [model.ability for model in able])
+
+def _by_policy(question: Question, call: Call, reading: Reading, abilities: Abilities) -> Decision:
+    """The route's policy over its capable models, within what the caller would pay."""
+    route, able = question.route, question.capable
+    probabilities = abilities.probabilities(reading, [model.ability for model in able])
     candidates = tuple(
-        Candidate(model.name, probability, price.expected(call, model, verdict))
+        Candidate(model.name, probability, price.expected(call, model, reading))
         for model, probability in zip(able, probabilities, strict=True)
     )
     affordable = _affordable(call, candidates)
     pick = POLICIES[route.policy]
-    choice = pick(affordable, verdict, route, call.hints.quality)
-    reason = "policy"
+    choice = pick(affordable, reading, route, call.hints.quality)
+    reason, steps = "policy", question.steps
     if len(affordable) < len(candidates):
-        free = pick(candidates, verdict, route, call.hints.quality)
-        if free.order[0] != choice.order[0]:
+        free = pick(candidates, reading, route, call.hints.quality).order[0]
+        if free != choice.order[0]:
             reason = "budget"
-            question = replace(
-                question,
-                steps=(
-                    *question.steps,
-                    Step("budget", f"{free.order[0]} would cost more than was allowed"),
-                ),
-            )
-    step = Step("policy", f"{route.policy}: {choice.why}")
-    decision = _prefer(question, choice.order[0], reason, step, choice.order)
-    return replace(decision, candidates=candidates, reading=verdict)
+            steps = (*steps, Step("budget", f"{free} would cost more than was allowed"))
+    ranked = {model.name for model in able}
+    # A default that the policy ranked is where the policy put it, or was too dear.
+    outside = route.default not in ranked and route.default not in question.barred
+    return Decision(
+        model=choice.order[0],
+        route=route.name,
+        reason=reason,
+        fallbacks=(*choice.order[1:], route.default) if outside else choice.order[1:],
+        candidates=candidates,
+        steps=(*steps, Step("policy", f"{route.policy}: {choice.why}")),
+        reading=reading,
+    )
 
 
 def fall_back(question: Question, snapshot: Snapshot, reason: str, why: str) -> Decision:
@@ -179,15 +184,11 @@ def _by_rule(question: Question, rule: RuleSpec) -> Decision:
     return _prefer(question, rule.model, f"rule:{rule.name}", step)
 
 
-def _prefer(
-    question: Question, model: str, reason: str, step: Step, order: tuple[str, ...] = ()
-) -> Decision:
-    """``model`` first, then ``order`` (the route's, unless given), then the default."""
+def _prefer(question: Question, model: str, reason: str, step: Step) -> Decision:
+    """``model`` first, then the route's others in its order, then its default."""
     route = question.route
-    capable = [spec.name for spec in question.capable]
-    names = [*(order or capable)]
-    # A default that the policy ranked is where the policy put it, or was too dear.
-    if route.default not in question.barred and not (order and route.default in capable):
+    names = [spec.name for spec in question.capable]
+    if route.default not in question.barred:
         names.append(route.default)
     return Decision(
         model=model,

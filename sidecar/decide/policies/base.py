@@ -38,7 +38,3 @@ def in_order(candidates: tuple[Candidate, ...], enough: float) -> list[Candidate
     reach.sort(key=lambda c: (c.cost_usd, -likelihood(c)))
     short.sort(key=lambda c: (-likelihood(c), c.cost_usd))
     return reach + short
-
-
-def shown(candidates: list[Candidate]) -> str:
-    return ", ".join(f"{c.model} {likelihood(c):.2f} at {c.cost_usd:.2g} USD" for c in candidates)

@@ -9,7 +9,7 @@ the best probability, so that what is not understood goes up and not down.
 from __future__ import annotations
 
 from sidecar.config.snapshot import RouteSpec
-from sidecar.decide.policies.base import Choice, in_order, likelihood, shown
+from sidecar.decide.policies.base import Choice, in_order, likelihood
 from sidecar.types import Candidate, Reading
 
 
@@ -20,4 +20,6 @@ def pick(
     keep = 1.0 - (1.0 - keep) * (1.0 - reading.ood)
     floor = keep * max(map(likelihood, candidates))
     order = in_order(candidates, floor)
-    return Choice(tuple(c.model for c in order), f"at least {floor:.3f} of {shown(order)}")
+    return Choice(
+        tuple(c.model for c in order), f"the cheapest with a chance of at least {floor:.3f}"
+    )

@@ -6,7 +6,7 @@ Text unlike the training data raises the bar in proportion, up to certainty.
 from __future__ import annotations
 
 from sidecar.config.snapshot import RouteSpec
-from sidecar.decide.policies.base import Choice, in_order, shown
+from sidecar.decide.policies.base import Choice, in_order
 from sidecar.types import Candidate, Reading
 
 
@@ -16,4 +16,7 @@ def pick(
     bar = route.threshold if quality is None else quality
     bar = 1.0 - (1.0 - bar) * (1.0 - reading.ood)
     order = in_order(candidates, bar)
-    return Choice(tuple(c.model for c in order), f"at least {bar:.3f} of {shown(order)}")
+    return Choice(
+        tuple(c.model for c in order),
+        f"the cheapest with a chance of at least {bar:.3f}, else the likeliest",
+    )
