@@ -16,7 +16,11 @@ text = st.text(st.characters(codec="utf-8"), max_size=20) | st.sampled_from(
     ["model", '"model"', '"model":"x"', "\\", '\\"', "{", "}]", "\\u006dodel", "mode", ",:"]
 )
 values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | text,
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | text,
     lambda inner: (
         st.lists(inner, max_size=4) | st.dictionaries(text | st.just("model"), inner, max_size=4)
     ),
