@@ -306,7 +306,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--models", type=Path, metavar="FILE", help="a JSON list of models")
     parser.add_argument("--speed", type=float, default=1.0, help="times as fast; 0: no waiting")
     parser.add_argument("--api-key-env", metavar="NAME", help="demand the key in this variable")
+    parser.add_argument("--nice", type=int, default=0, help="yield the processor to others")
     args = parser.parse_args(argv)
+    if args.nice > 0:
+        os.nice(args.nice)
     factory = None
     if sys.platform != "win32":
         import uvloop  # noqa: PLC0415  # not there on Windows

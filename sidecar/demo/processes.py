@@ -52,6 +52,7 @@ class Child:
 async def mock_upstream(folder: Path, speed: float, key: str) -> AsyncIterator[str]:
     """A mock upstream in a process of its own; gives its base URL."""
     command = ["-m", "sidecar.demo.mock", "--speed", str(speed), "--api-key-env", KEY_ENV]
+    command += ["--nice", "5"]  # it stands for machines elsewhere: it yields to what is here
     async with _child(command, folder / "mock.log", {KEY_ENV: key}, piped=True) as child:
         assert child.process.stdout is not None
         try:

@@ -11,7 +11,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from rich.console import Console, Group
 from rich.table import Table
@@ -20,7 +20,11 @@ from rich.text import Text
 from sidecar.demo.site import Site
 from sidecar.demo.traffic import Result
 
-_BAR = 20  # cells of a full share
+_BAR: Final = 20  # cells of a full share
+_NOTE: Final = (
+    "The models are mocks on 127.0.0.1: routing, tokens, bill and latency are real, answers "
+    "are not. With --keep all stays up, and your own client can use its base URL."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +43,7 @@ class Example:
     """One decision, with how hard the encoder finds its prompt."""
 
     said: str
-    difficulty: float | None
+    difficulty: float
     model: str
     reason: str
 
@@ -130,18 +134,12 @@ def render(console: Console, summary: Summary, examples: Sequence[Example], site
     console.print(_figures(summary))
     if examples:
         console.print()
-        console.print(_examples(examples))
+        console.print(_examples(examples, console.width))
     if summary.faults:
         console.print()
         console.print(_faults(summary))
     console.print()
-    console.print(
-        Text(
-            "The upstream models are mocks on 127.0.0.1: the routing, the tokens, the bill and the "
-            "latency are real; the answers are not.",
-            style="dim",
-        )
-    )
+    console.print(Text(_NOTE, style="dim"))
 
 
 def _models(summary: Summary, site: Site) -> Table:
@@ -187,17 +185,17 @@ def _figures(summary: Summary) -> Table:
     return table
 
 
-def _examples(examples: Sequence[Example]) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold", expand=False)
-    table.add_column(
-        "some decisions, easy to hard", no_wrap=True, overflow="ellipsis", max_width=60
+def _examples(examples: Sequence[Example], width: int) -> Table:
+    table = Table(
+        box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold", width=min(width, 110)
     )
+    table.add_column("some decisions, easy to hard", no_wrap=True, overflow="ellipsis", ratio=1)
     table.add_column("difficulty", justify="right", no_wrap=True)
-    table.add_column("model", no_wrap=True)
-    table.add_column("reason", no_wrap=True)
+    names = [example.model for example in examples]
+    table.add_column("model", no_wrap=True, min_width=max(map(len, names)))
+    table.add_column("reason", no_wrap=True, min_width=10)
     for example in examples:
-        hard = "" if example.difficulty is None else f"{example.difficulty:.2f}"
-        table.add_row(example.said, hard, example.model, example.reason)
+        table.add_row(example.said, f"{example.difficulty:.2f}", example.model, example.reason)
     return table
 
 

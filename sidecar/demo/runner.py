@@ -30,8 +30,10 @@ from sidecar.demo.site import ROUTE, Site, lay_out
 from sidecar.demo.traffic import Ask, Result
 
 CONCURRENCY: Final = 4
-SPEED: Final = 6.0  # times the mocks' natural pace: a minute of reading in ten seconds
-_PER_MODEL: Final = 3  # example decisions
+SPEED: Final = 4.0  # times the mocks' natural pace
+_EXPLAINED: Final = 80  # decisions whose difficulty is asked for
+_SHOWN: Final = 9  # of them in the report
+_TELLING: Final = frozenset({"policy", "capability"})  # reasons that a prompt gives
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,20 +125,23 @@ def _say_where(out: Console, site: Site, log: Path) -> None:
 
 
 async def _examples(results: Sequence[Result], site: Site) -> list[Example]:
-    """A few of the decisions made, each model's, in the order of their difficulty."""
-    picked: list[Result] = []
-    for model in site.prices:
-        own = [r for r in results if r.model == model and not r.error and len(r.ask.gist) < 90]
-        own.sort(key=lambda result: (result.reason != "policy", result.ask.id))
-        step = max(1, len(own) // _PER_MODEL)
-        picked += own[::step][:_PER_MODEL]
+    """Decisions spread evenly over the difficulty of the prompts, easiest first.
+
+    Chosen by difficulty alone, whatever was decided: what is shown is how it went.
+    """
+    good = [r for r in results if not r.error and r.reason in _TELLING and r.ask.gist]
+    asked = good[:: max(1, len(good) // _EXPLAINED)]
     timeout = aiohttp.ClientTimeout(total=5)
+    rated: list[Example] = []
     async with aiohttp.ClientSession(timeout=timeout) as session:
-        examples = [
-            Example(r.ask.gist, await _difficulty(session, site, r.ask), r.model, r.reason)
-            for r in picked
-        ]
-    return sorted(examples, key=lambda example: example.difficulty or 0.0)
+        for result in asked:
+            hard = await _difficulty(session, site, result.ask)
+            if hard is not None:
+                rated.append(Example(result.ask.gist, hard, result.model, result.reason))
+    rated.sort(key=lambda example: example.difficulty)
+    last = len(rated) - 1
+    shown = min(_SHOWN, len(rated))
+    return [rated[round(i * last / max(1, shown - 1))] for i in range(shown)]
 
 
 async def _difficulty(session: aiohttp.ClientSession, site: Site, ask: Ask) -> float | None:

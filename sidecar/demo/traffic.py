@@ -22,6 +22,8 @@ from sidecar.demo.site import ROUTE, Site
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
+    from openai.types import CompletionUsage
+    from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 PROMPTS: Final = Path(__file__).with_name("prompts.jsonl")
 _TIMEOUT_S: Final = 60.0
@@ -130,9 +132,9 @@ async def send(client: AsyncOpenAI, site: Site, ask: Ask) -> Result:
         parsed = raw.parse()
         if ask.stream:
             async for chunk in parsed:
-                answer.read(chunk.model_dump(), part="delta")
+                answer.read_chunk(chunk)
         else:
-            answer.read(parsed.model_dump(), part="message")
+            answer.read_whole(parsed)
         answer.check(site)
     except Exception as exc:  # whatever breaks an answer is a result, not the demo's end
         answer.fault = f"{type(exc).__name__}: {exc}"
@@ -146,26 +148,34 @@ class _Answer:
         self.ask = ask
         self.headers: Mapping[str, str] = {}
         self.text = ""
-        self.arguments: dict[int, str] = {}
+        self.arguments: list[str] = []  # of the tool calls, in their order
         self.model = ""
-        self.finish = ""
-        self.usage: Mapping[str, Any] | None = None
+        self.finish: str | None = None
+        self.usage: CompletionUsage | None = None
         self.fault = ""
 
     def read_headers(self, headers: Mapping[str, str]) -> None:
         self.headers = {name.lower(): value for name, value in headers.items()}
 
-    def read(self, body: Mapping[str, Any], *, part: str) -> None:
-        self.model = body.get("model") or self.model
-        self.usage = body.get("usage") or self.usage
-        for choice in body.get("choices") or ():
-            self.finish = choice.get("finish_reason") or self.finish
-            said = choice[part]
-            self.text += said.get("content") or ""
-            for i, call in enumerate(said.get("tool_calls") or ()):
-                at = call.get("index") or i
-                text = (call.get("function") or {}).get("arguments") or ""
-                self.arguments[at] = self.arguments.get(at, "") + text
+    def read_whole(self, body: ChatCompletion) -> None:
+        choice = body.choices[0]
+        self.model, self.usage, self.finish = body.model, body.usage, choice.finish_reason
+        self.text = choice.message.content or ""
+        for call in choice.message.tool_calls or ():
+            if call.type == "function":
+                self.arguments.append(call.function.arguments)
+
+    def read_chunk(self, chunk: ChatCompletionChunk) -> None:
+        self.model = chunk.model
+        self.usage = chunk.usage or self.usage
+        for choice in chunk.choices:
+            self.finish = choice.finish_reason or self.finish
+            self.text += choice.delta.content or ""
+            for call in choice.delta.tool_calls or ():
+                while len(self.arguments) <= call.index:
+                    self.arguments.append("")
+                if call.function is not None:
+                    self.arguments[call.index] += call.function.arguments or ""
 
     def check(self, site: Site) -> None:
         """Note the first thing that an app would stumble over."""
@@ -178,14 +188,14 @@ class _Answer:
             self.fault = "the answer has no usage"
         elif site.upstream_models.get(routed) != self.model:
             self.fault = f"x-router-model is {routed!r}, but {self.model!r} answered"
-        for text in self.arguments.values():
+        for text in self.arguments:
             json.loads(text)
         if "response_format" in self.ask.body:
             json.loads(self.text)
 
     def result(self, seconds: float) -> Result:
-        usage = self.usage or {}
-        details = usage.get("prompt_tokens_details") or {}
+        usage = self.usage
+        details = usage.prompt_tokens_details if usage else None
         took = self.headers.get("x-router-decision-ms")
         return Result(
             ask=self.ask,
@@ -193,8 +203,8 @@ class _Answer:
             model=self.headers.get("x-router-model", ""),
             reason=self.headers.get("x-router-reason", ""),
             decision_ms=float(took) if took else None,
-            input_tokens=usage.get("prompt_tokens") or 0,
-            cached_tokens=details.get("cached_tokens") or 0,
-            output_tokens=usage.get("completion_tokens") or 0,
+            input_tokens=usage.prompt_tokens if usage else 0,
+            cached_tokens=(details.cached_tokens or 0) if details else 0,
+            output_tokens=usage.completion_tokens if usage else 0,
             error=self.fault,
         )
