@@ -95,18 +95,23 @@ class BatchingClassifier:
     # -- the worker thread ----------------------------------------------------------
 
     def _work(self) -> None:
-        while True:
+        try:
+            while (batch := self._next()) is not None:
+                if batch:
+                    self._read(batch)
+        finally:  # closed, or dying of what no reader should raise: nobody waits in vain
             with self._wake:
-                while not self._queue and not self._closed:
-                    self._wake.wait()
-                if self._closed:
-                    left = list(self._queue)
-                    self._queue.clear()
-                    break
-                batch = self._take()
-            if batch:
-                self._read(batch)
-        self._deliver(left, ClassifierDown("the classifier is stopped"))
+                self._closed = True
+                left = list(self._queue)
+                self._queue.clear()
+            self._deliver(left, ClassifierDown("the classifier is stopped"))
+
+    def _next(self) -> list[_Entry] | None:
+        """Wait for entries and take a batch; None once the classifier is closed."""
+        with self._wake:
+            while not self._queue and not self._closed:
+                self._wake.wait()
+            return None if self._closed else self._take()
 
     def _take(self) -> list[_Entry]:
         """The next batch, oldest first, without what is late or given up already."""
@@ -128,8 +133,12 @@ class BatchingClassifier:
     def _read(self, batch: list[_Entry]) -> None:
         try:
             readings = self._reader.read([entry.window for entry in batch])
-        except Exception as exc:  # whatever an encoder raises, traffic flows on
+            if len(readings) != len(batch):
+                raise ValueError("not one reading a window")
+        except BaseException as exc:  # whatever an encoder raises, traffic flows on
             self._deliver(batch, ClassifierDown(f"the encoder failed: {type(exc).__name__}"))
+            if not isinstance(exc, Exception):
+                raise
             return
         self._deliver(batch, readings)
 
