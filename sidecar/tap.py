@@ -38,10 +38,29 @@ class StreamTap:
             self.whole = self.whole or event.done
             self.error = self.error or event.error
             if event.usage is not None:
-                self._usage = event.usage
+                self._usage = _joined(self._usage, event.usage)
 
     def usage(self) -> Usage:
         return self._usage
+
+
+def _joined(before: Usage, after: Usage) -> Usage:
+    """Counts that come in parts: the later one where it says something."""
+    return Usage(
+        *(
+            later if later is not None else earlier
+            for earlier, later in zip(_counts(before), _counts(after), strict=True)
+        )
+    )
+
+
+def _counts(usage: Usage) -> tuple[int | None, ...]:
+    return (
+        usage.input_tokens,
+        usage.cached_tokens,
+        usage.output_tokens,
+        usage.reasoning_tokens,
+    )
 
 
 class AnswerTap:

@@ -168,6 +168,7 @@ class Usage:
     input_tokens: int | None = None
     cached_tokens: int | None = None
     output_tokens: int | None = None
+    reasoning_tokens: int | None = None  # a part of output_tokens
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,7 @@ from sidecar.config.snapshot import (
     Snapshot,
     UpstreamSpec,
 )
+from sidecar.dialects import BY_FAMILY
 from sidecar.dialects.base import CAPABILITIES
 from sidecar.errors import ConfigError
 from sidecar.types import DOMAINS, TASKS, TIERS
@@ -177,6 +178,9 @@ class _Compiler:
             ),
             context=model.context,
             capabilities=frozenset(model.capabilities),
+            dialects=BY_FAMILY[upstream.family]
+            if model.dialects is None
+            else frozenset(model.dialects),
         )
 
     def ability(self, name: str, model: schema.Model) -> str:

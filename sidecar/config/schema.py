@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from sidecar.dialects import DIALECTS
 from sidecar.dialects.base import CAPABILITIES
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/@+-]*$", max_length=200)]
@@ -90,6 +91,15 @@ class Model(Section):
     price: Price
     context: Annotated[int, Field(ge=1)] = 8192
     capabilities: tuple[str, ...] = ()
+    dialects: tuple[str, ...] | None = None  # those its upstream's dialect implies
+
+    @field_validator("dialects")
+    @classmethod
+    def _spoken(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        for name in value or ():
+            if name not in DIALECTS:
+                raise ValueError(f"{name!r} is unknown; use {', '.join(DIALECTS)}")
+        return value
 
     @field_validator("capabilities")
     @classmethod

@@ -37,7 +37,7 @@ class UpstreamSpec:
 
     name: str
     base_url: str  # without a trailing slash
-    family: str  # the dialects it speaks: openai | anthropic
+    family: str  # openai | anthropic
     auth: str  # bearer | x-api-key | none | passthrough
     key: Secret | None
     ca_file: str | None
@@ -78,6 +78,7 @@ class ModelSpec:
     price: Price
     context: int
     capabilities: frozenset[str]
+    dialects: frozenset[str]  # the API formats its upstream speaks
 
 
 @dataclass(frozen=True, slots=True)

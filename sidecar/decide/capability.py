@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from sidecar.config.snapshot import ModelSpec
-from sidecar.dialects import DIALECTS
 from sidecar.errors import NoCapableModel
 from sidecar.types import Call
 
@@ -13,9 +12,8 @@ from sidecar.types import Call
 def missing(call: Call, model: ModelSpec) -> tuple[str, ...]:
     """What ``model`` lacks for ``call``, in words; empty where it can serve it."""
     lack = sorted(call.needs - model.capabilities)
-    dialect = DIALECTS[call.dialect]
-    if dialect.family != model.upstream.family:
-        lack.append(f"{dialect.name} dialect")
+    if call.dialect not in model.dialects:
+        lack.append(f"{call.dialect} dialect")
     wanted = call.input_tokens + (call.max_output_tokens or 0)
     if wanted > model.context:
         lack.append(f"room for {wanted} tokens")

@@ -18,6 +18,7 @@ from sidecar.config.snapshot import (
     Snapshot,
     UpstreamSpec,
 )
+from sidecar.dialects import BY_FAMILY
 from sidecar.types import Call, Hints, Prompt, Reading
 
 
@@ -54,6 +55,7 @@ def model(
         price=Price(price, price, price),
         context=context,
         capabilities=frozenset(can),
+        dialects=BY_FAMILY[family],
     )
 
 

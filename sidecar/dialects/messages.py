@@ -1,0 +1,177 @@
+"""Anthropic messages: content blocks, and a stream whose usage comes in two parts."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+import orjson
+
+from sidecar.dialects import base
+from sidecar.dialects.base import Asked, Event
+from sidecar.dialects.openai import answer_usage
+from sidecar.dialects.reading import (
+    ARRAY,
+    BOOLEAN,
+    INTEGER,
+    NUMBER,
+    OBJECT,
+    Tally,
+    Types,
+    check,
+    count,
+    objects,
+    string,
+)
+from sidecar.errors import BadRequest, RequestError
+from sidecar.types import Usage
+
+_TYPES: Final[Types] = {
+    "max_tokens": INTEGER,
+    "temperature": NUMBER,
+    "top_p": NUMBER,
+    "top_k": INTEGER,
+    "stream": BOOLEAN,
+    "stop_sequences": ARRAY,
+    "tools": ARRAY,
+    "tool_choice": OBJECT,
+    "metadata": OBJECT,
+    "thinking": OBJECT,
+    "system": ((str, list), "a string or an array of text blocks"),
+}
+_MEDIA: Final[Mapping[str, str]] = {"image": base.VISION, "document": base.FILES}
+# Anthropic's error types by status; anything else is an api_error.
+_ERRORS: Final[Mapping[int, str]] = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    405: "invalid_request_error",
+    408: "invalid_request_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    431: "invalid_request_error",
+    503: "overloaded_error",
+    504: "timeout_error",
+    529: "overloaded_error",
+}
+
+
+class MessagesDialect:
+    """``POST /v1/messages``."""
+
+    name = "messages"
+    path = "/messages"
+    family = "anthropic"
+    telling = re.compile(rb'"type"\s*:\s*"(?:message_start|message_delta|message_stop|error)"')
+
+    def read(self, body: dict[str, Any]) -> Asked:
+        check(body, _TYPES)
+        tally = Tally()
+        system = body.get("system")
+        if isinstance(system, list):
+            blocks = objects(system, "system")
+            system = "\n".join(string(b, "text", f"system[{i}]") for i, b in enumerate(blocks))
+        if system:
+            tally.say("system", system)
+        messages = body.get("messages")
+        if not isinstance(messages, list) or not messages:
+            raise BadRequest(
+                "`messages` must be a non-empty array of message objects.", param="messages"
+            )
+        tally.messages = len(messages)
+        for i, message in enumerate(objects(messages, "messages")):
+            _read_message(tally, message, f"messages[{i}]")
+        tally.offer(body.get("tools"), "tools")
+        form = body.get("output_format") or (body.get("output_config") or {}).get("format")
+        if isinstance(form, dict) and form.get("type") == "json_schema":
+            tally.needs.add(base.JSON_SCHEMA)
+        return tally.asked(body, body.get("max_tokens"))
+
+    def event(self, data: bytes) -> Event:
+        try:
+            event = orjson.loads(data)
+            kind = event["type"]
+        except (orjson.JSONDecodeError, KeyError, TypeError):
+            return Event()
+        if kind == "content_block_delta":
+            return Event(content=True)
+        if kind == "error":
+            return Event(error=True)
+        if kind == "message_stop":
+            return Event(done=True)
+        if kind == "message_start":
+            message = event.get("message")
+            return Event(usage=_usage_of(message))
+        if kind == "message_delta":
+            # an answer may be a stop reason and nothing else: that is content too
+            return Event(content=True, usage=_usage_of(event))
+        return Event()
+
+    def usage(self, answer: bytes) -> Usage:
+        usage = answer_usage(answer)
+        return _usage(usage) if usage else Usage()
+
+    def error(self, fault: RequestError, request_id: str) -> bytes:
+        return orjson.dumps(self._error(fault, request_id))
+
+    def error_event(self, fault: RequestError, request_id: str) -> bytes:
+        said = orjson.dumps(self._error(fault, request_id))
+        return b"event: error\ndata: " + said + b"\n\n"
+
+    def _error(self, fault: RequestError, request_id: str) -> dict[str, Any]:
+        kind = _ERRORS.get(fault.status, "api_error")
+        error = {"type": kind, "message": str(fault)}
+        return {"type": "error", "error": error, "request_id": request_id}
+
+
+def _read_message(tally: Tally, message: dict[str, Any], where: str) -> None:
+    role = string(message, "role", where)
+    content = message.get("content")
+    if isinstance(content, str):
+        tally.say(role, content)
+        return
+    texts: list[str] = []
+    result = False
+    for i, block in enumerate(objects(content, f"{where}.content")):
+        kind = string(block, "type", f"{where}.content[{i}]")
+        if kind == "text":
+            texts.append(string(block, "text", f"{where}.content[{i}]"))
+        elif kind in _MEDIA:
+            tally.attach(_MEDIA[kind], block.get("source"))
+        elif kind == "tool_use":
+            tally.needs.add(base.TOOLS)
+        elif kind == "tool_result":
+            tally.needs.add(base.TOOLS)
+            result = True
+            _read_result(tally, block.get("content"))
+    if result and not texts:
+        return  # a tool speaks here, in the user's name: the user's turn is an earlier one
+    tally.say(role, "\n".join(texts))
+
+
+def _read_result(tally: Tally, content: object) -> None:
+    """Pictures and files in what a tool gave back."""
+    if isinstance(content, list):
+        for part in content:
+            need = _MEDIA.get(part.get("type", "")) if isinstance(part, dict) else None
+            if need:
+                tally.attach(need, part.get("source"))
+
+
+def _usage_of(holder: object) -> Usage | None:
+    usage = holder.get("usage") if isinstance(holder, dict) else None
+    return _usage(usage) if isinstance(usage, dict) else None
+
+
+def _usage(usage: Mapping[str, Any]) -> Usage:
+    """Anthropic counts what the cache gave and took beside ``input_tokens``: here it is within."""
+    fresh = count(usage.get("input_tokens"))
+    cached = count(usage.get("cache_read_input_tokens"))
+    written = count(usage.get("cache_creation_input_tokens"))
+    return Usage(
+        input_tokens=None if fresh is None else fresh + (cached or 0) + (written or 0),
+        cached_tokens=cached,
+        output_tokens=count(usage.get("output_tokens")),
+    )

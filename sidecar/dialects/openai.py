@@ -1,0 +1,97 @@
+"""What OpenAI's APIs share: their errors, and the shape of a completion's stream."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import orjson
+
+from sidecar.dialects.base import Event
+from sidecar.dialects.reading import completion_usage
+from sidecar.errors import RequestError
+from sidecar.types import Usage
+
+
+class OpenAI:
+    """The base of OpenAI's dialects."""
+
+    family = "openai"
+
+    def error(self, fault: RequestError, request_id: str) -> bytes:
+        said = {
+            "message": str(fault),
+            "type": fault.kind,
+            "param": fault.param,
+            "code": fault.code,
+            "request_id": request_id,
+        }
+        return orjson.dumps({"error": said})
+
+    def error_event(self, fault: RequestError, request_id: str) -> bytes:
+        return b"data: " + self.error(fault, request_id) + b"\n\n"
+
+
+class Completion(OpenAI):
+    """The answers of chat completions and of completions: choices, and one usage."""
+
+    # found in every event that matters, whatever white space its writer likes
+    telling = re.compile(rb'"usage"\s*:\s*\{|"error"\s*:|^\[DONE\]|"finish_reason"\s*:\s*"')
+
+    def event(self, data: bytes) -> Event:
+        if data == b"[DONE]":
+            return Event(done=True)
+        try:
+            chunk = orjson.loads(data)
+        except orjson.JSONDecodeError:
+            return Event()
+        if not isinstance(chunk, dict):
+            return Event()
+        if chunk.get("error") is not None:
+            return Event(error=True)
+        usage = chunk.get("usage")
+        choices = chunk.get("choices")
+        return Event(
+            content=_has_content(choices),
+            done=_is_finished(choices),
+            usage=completion_usage(usage) if isinstance(usage, dict) else None,
+        )
+
+    def usage(self, answer: bytes) -> Usage:
+        usage = answer_usage(answer)
+        return completion_usage(usage) if usage else Usage()
+
+
+def answer_usage(answer: bytes) -> dict[str, Any] | None:
+    """The usage object of a whole answer, if it has one."""
+    try:
+        usage = orjson.loads(answer)["usage"]
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        return None
+    return usage if isinstance(usage, dict) else None
+
+
+def _has_content(choices: object) -> bool:
+    """Whether a chunk carries something the app would show or act on.
+
+    A first chunk that only names the role, and keep-alive chunks without
+    choices, are not content: a stalled stream sends those for ever.
+    """
+    if not isinstance(choices, list):
+        return False
+    for choice in choices:
+        if not isinstance(choice, dict):
+            continue
+        if choice.get("finish_reason") or choice.get("text"):
+            return True
+        delta = choice.get("delta")
+        if isinstance(delta, dict) and any(v for k, v in delta.items() if k != "role"):
+            return True
+    return False
+
+
+def _is_finished(choices: object) -> bool:
+    """Whether a chunk names why the answer ended: some upstreams send no ``[DONE]``."""
+    return isinstance(choices, list) and any(
+        isinstance(choice, dict) and choice.get("finish_reason") for choice in choices
+    )

@@ -1,0 +1,141 @@
+"""What the dialects share when they read a body: type checks and one tally."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from sidecar.dialects import base
+from sidecar.dialects.base import Asked
+from sidecar.errors import BadRequest
+from sidecar.types import Prompt, Usage
+
+NUMBER: Final = ((int, float), "a number")
+INTEGER: Final = ((int,), "an integer")
+BOOLEAN: Final = ((bool,), "a boolean")
+STRING: Final = ((str,), "a string")
+ARRAY: Final = ((list,), "an array")
+OBJECT: Final = ((dict,), "an object")
+
+Types = Mapping[str, tuple[tuple[type, ...], str]]
+
+
+class Tally:
+    """One pass over a request, gathering what the router needs to know of it."""
+
+    def __init__(self) -> None:
+        self.system = ""
+        self.user = ""  # the last user turn
+        self.last = ""  # the last text of anyone, where no user speaks
+        self.turns = 0
+        self.messages = 0
+        self.tools = 0
+        self.media = 0
+        self.media_bytes = 0
+        self.needs: set[str] = set()
+
+    def say(self, role: str, text: str) -> None:
+        """Note that ``role`` said ``text``."""
+        self.last = text or self.last
+        if role == "user":
+            self.user = text
+            self.turns += 1
+        elif role in {"system", "developer"}:
+            self.system = f"{self.system}\n{text}" if self.system else text
+
+    def attach(self, need: str, holder: object) -> None:
+        """Note a picture, clip or file, and what of the body it takes."""
+        self.needs.add(need)
+        self.media += 1
+        self.media_bytes += media_size(holder)
+
+    def offer(self, tools: object, where: str) -> None:
+        """Note the tools on offer."""
+        if not tools:
+            return
+        self.tools += len(objects(tools, where))
+        self.needs.add(base.TOOLS)
+
+    def asked(
+        self, body: Mapping[str, Any], max_output_tokens: int | None, *, stream: bool = True
+    ) -> Asked:
+        """The tally as the rest of the path wants it."""
+        return Asked(
+            model=body["model"],
+            stream=stream and body.get("stream") is True,
+            prompt=Prompt(
+                system=self.system,
+                user=self.user if self.turns else self.last,
+                turns=max(1, self.turns),
+                tools=self.tools,
+                media=self.media,
+            ),
+            needs=frozenset(self.needs),
+            media_bytes=self.media_bytes,
+            messages=self.messages,
+            max_output_tokens=max_output_tokens,
+        )
+
+
+def check(body: Mapping[str, Any], types: Types) -> None:
+    """Refuse a body without a string ``model``, or with a known field of a wrong type."""
+    model = body.get("model")
+    if not isinstance(model, str) or not model:
+        raise BadRequest("`model` must be a non-empty string.", param="model")
+    for key, value in body.items():
+        known = types.get(key)
+        if known and value is not None and not _is(value, known[0]):
+            raise BadRequest(f"`{key}` must be {known[1]}.", param=key)
+
+
+def objects(value: object, where: str) -> list[dict[str, Any]]:
+    """``value`` as a list of objects; :class:`BadRequest` where it is anything else."""
+    if not isinstance(value, list):
+        raise BadRequest(f"`{where}` must be an array of objects.", param=where)
+    for i, item in enumerate(value):
+        if not isinstance(item, dict):
+            raise BadRequest(f"`{where}[{i}]` must be an object.", param=f"{where}[{i}]")
+    return value
+
+
+def string(holder: Mapping[str, Any], key: str, where: str) -> str:
+    """``holder[key]``, which must be a string."""
+    value = holder.get(key)
+    if not isinstance(value, str):
+        raise BadRequest(f"`{where}.{key}` must be a string.", param=f"{where}.{key}")
+    return value
+
+
+def media_size(value: object) -> int:
+    """The bytes that a picture, clip or file takes in the body, as text."""
+    if isinstance(value, str):
+        return len(value)
+    if isinstance(value, dict):
+        return sum(map(media_size, value.values()))
+    return 0
+
+
+def count(value: object) -> int | None:
+    """A token count, or None for what is none."""
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def detail(usage: Mapping[str, Any], group: str, key: str) -> int | None:
+    """A token count one level down."""
+    details = usage.get(group)
+    return count(details.get(key)) if isinstance(details, dict) else None
+
+
+def completion_usage(usage: Mapping[str, Any]) -> Usage:
+    """The usage object of chat completions, completions and embeddings."""
+    return Usage(
+        input_tokens=count(usage.get("prompt_tokens")),
+        cached_tokens=detail(usage, "prompt_tokens_details", "cached_tokens"),
+        output_tokens=count(usage.get("completion_tokens")),
+        reasoning_tokens=detail(usage, "completion_tokens_details", "reasoning_tokens"),
+    )
+
+
+def _is(value: object, types: tuple[type, ...]) -> bool:
+    # bool is an int to Python but not to the API
+    return isinstance(value, types) and (bool in types or not isinstance(value, bool))
