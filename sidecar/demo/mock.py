@@ -23,7 +23,7 @@ import stat
 import sys
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -89,12 +89,14 @@ class MockUpstream:
         speed: float = 1.0,
         api_key: str | None = None,
         faults: Faults | None = None,
+        headers: Mapping[str, str] | None = None,
         keep: int = 1000,
     ) -> None:
         self.models = roster.by_name(models)
         self.speed = speed
         self.api_key = api_key
         self.faults = faults
+        self.headers = dict(headers or {})  # sent with every answer of the mock's own
         self.exchanges: deque[Exchange] = deque(maxlen=keep)
         self.served = 0
         self.port = 0
@@ -166,7 +168,10 @@ class MockUpstream:
         except Refusal as exc:
             exchange.status, exchange.ended = exc.status, "refused"
             answer = web.Response(
-                status=exc.status, body=exc.body(), content_type="application/json"
+                status=exc.status,
+                body=exc.body(),
+                headers=self.headers,
+                content_type="application/json",
             )
         except (asyncio.CancelledError, ConnectionError):
             exchange.ended = "hang-up"
@@ -211,7 +216,9 @@ class MockUpstream:
         if body.get("stream") is True:
             return await self._stream(exchange, request, model, reply, began)
         await self._until(began, model, answer.tokens)
-        return web.Response(body=reply.body(), content_type="application/json")
+        return web.Response(
+            body=reply.body(), headers=self.headers, content_type="application/json"
+        )
 
     async def _stream(
         self,
@@ -221,7 +228,7 @@ class MockUpstream:
         reply: wire.Reply,
         began: float,
     ) -> web.StreamResponse:
-        response = web.StreamResponse(headers={"Cache-Control": "no-cache"})
+        response = web.StreamResponse(headers={"Cache-Control": "no-cache", **self.headers})
         response.content_type = "text/event-stream"
         response.charset = "utf-8"
         exchange.status = 200

@@ -178,7 +178,8 @@ def _figures(summary: Summary) -> Table:
     if summary.p50_ms is not None and summary.p99_ms is not None:
         took = f"p50 {summary.p50_ms:.2f} ms   p99 {summary.p99_ms:.2f} ms"
         table.add_row("decision", f"{took}   on {summary.backend}")
-    table.add_row("reasons", "  ".join(f"{name} {count}" for name, count in summary.reasons))
+    reasons = "  ".join(f"{name} {count}" for name, count in summary.reasons)
+    table.add_row("reasons", Text(reasons))
     table.add_row("requests", f"{summary.requests} in {summary.seconds:.1f} s")
     bad = len(summary.faults)
     table.add_row("errors", Text(str(bad), style="bold red" if bad else "green"))
@@ -195,7 +196,9 @@ def _examples(examples: Sequence[Example], width: int) -> Table:
     table.add_column("model", no_wrap=True, min_width=max(map(len, names)))
     table.add_column("reason", no_wrap=True, min_width=10)
     for example in examples:
-        table.add_row(example.said, f"{example.difficulty:.2f}", example.model, example.reason)
+        table.add_row(
+            Text(example.said), f"{example.difficulty:.2f}", example.model, example.reason
+        )
     return table
 
 
