@@ -92,6 +92,9 @@ class Ingress:
         except HangUp:
             answer.abort()
         except RequestError as exc:
+            if not request.content.is_eof():
+                # what is left of its body cannot be told from a next request
+                answer.keep_alive = False
             await self._refuse(answer, dialect, exc, request_id)
         except (asyncio.CancelledError, ConnectionError):
             raise

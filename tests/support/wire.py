@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any
 
@@ -20,6 +20,13 @@ class Reply:
     headers: list[tuple[str, str]]
     body: bytes
     whole: bool = True
+    version: str = "HTTP/1.1"
+
+    @property
+    def last(self) -> bool:
+        """Whether it says that it is the connection's last."""
+        said = self.header("connection")
+        return said == ["close"] if self.version == "HTTP/1.1" else said != ["keep-alive"]
 
     def header(self, name: str) -> list[str]:
         return [value for key, value in self.headers if key.lower() == name.lower()]
@@ -65,7 +72,8 @@ class Wire:
                 raise ConnectionError(f"closed after {exc.partial!r}") from exc
         line, *fields = head.decode("latin-1").split("\r\n")[:-2]
         pairs = [(name, value.strip()) for name, _, value in (f.partition(":") for f in fields)]
-        return Reply(int(line.split()[1]), pairs, b"")
+        version, status, *_ = line.split()
+        return Reply(int(status), pairs, b"", version=version)
 
     async def reply(self) -> Reply:
         """The next answer, up to its end or to where it was cut."""
@@ -84,7 +92,7 @@ class Wire:
                 body, whole = body + exc.partial, False
             except ConnectionError:
                 whole = False
-        return Reply(head.status, head.headers, body, whole)
+        return replace(head, body=body, whole=whole)
 
     async def chunk(self) -> bytes:
         """The next chunk of a chunked body; empty at its end."""
