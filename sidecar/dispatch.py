@@ -13,14 +13,17 @@ import asyncio
 from dataclasses import dataclass
 from typing import Final
 
+import orjson
+
 from sidecar import headers
 from sidecar.config.snapshot import ModelSpec, Snapshot
 from sidecar.dialects import DIALECTS
 from sidecar.dialects.base import Dialect
-from sidecar.dialects.body import splice
+from sidecar.dialects.body import edited
 from sidecar.errors import UpstreamBroken, UpstreamError, UpstreamsFailed, UpstreamTimeout
+from sidecar.sse import UsageStrip
 from sidecar.tap import AnswerTap, BlindTap, StreamTap, Tap
-from sidecar.types import Call, Decision
+from sidecar.types import Call, Decision, Edit
 from sidecar.upstream.base import UpstreamResponse, Upstreams
 
 _RETRIED: Final = frozenset({408, 429}) | frozenset(range(500, 600))
@@ -41,6 +44,7 @@ class Attempt:
     ended: bool  # the body is whole and in ``held``
     streaming: bool
     tap: Tap
+    strip: UsageStrip | None  # where the router asked for a count that the app did not
 
 
 async def dispatch(
@@ -81,12 +85,15 @@ async def _attempt(
     """One model asked, up to its first content; :class:`UpstreamError` if it has none."""
     upstream = model.upstream
     dialect = DIALECTS[call.dialect]
-    body = splice(call.body, call.model_span, model.upstream_model)
+    edits = [Edit(*call.model_span, orjson.dumps(model.upstream_model))]
+    counting = call.usage_edit is not None and upstream.stream_usage
+    if call.usage_edit is not None and counting:
+        edits.append(call.usage_edit)
+    body = edited(call.body, edits)
+    fields = headers.up(call.headers, upstream, readable=counting)
     try:
         async with asyncio.timeout(upstream.timeouts.first_content_s):
-            response = await upstreams.send(
-                upstream, dialect.path, headers.up(call.headers, upstream), body
-            )
+            response = await upstreams.send(upstream, dialect.path, fields, body)
             try:
                 tap, streaming = _tap_for(response, dialect)
                 held, ended = await _hold(response, tap, streaming)
@@ -95,7 +102,8 @@ async def _attempt(
                 raise
     except TimeoutError:
         raise UpstreamTimeout(f"{model.name} sent no content in time") from None
-    return Attempt(model, reason, number, response, tuple(held), ended, streaming, tap)
+    strip = UsageStrip() if counting and streaming and isinstance(tap, StreamTap) else None
+    return Attempt(model, reason, number, response, tuple(held), ended, streaming, tap, strip)
 
 
 def _tap_for(response: UpstreamResponse, dialect: Dialect) -> tuple[Tap, bool]:

@@ -37,8 +37,14 @@ _NOT_UP: Final = _HOP_BY_HOP | {"host", "content-length", "content-encoding", "e
 _NOT_DOWN: Final = _HOP_BY_HOP | {"server-timing"}
 
 
-def up(headers: Iterable[tuple[str, str]], upstream: UpstreamSpec) -> list[tuple[str, str]]:
-    """The caller's headers as they go to ``upstream``, with that upstream's credentials."""
+def up(
+    headers: Iterable[tuple[str, str]], upstream: UpstreamSpec, *, readable: bool = False
+) -> list[tuple[str, str]]:
+    """The caller's headers as they go to ``upstream``, with that upstream's credentials.
+
+    ``readable`` asks for an answer that is not compressed: one event of it is
+    the router's own and must be found.
+    """
     keep_credentials = upstream.auth == "passthrough"
     headers = list(headers)
     named = _named_by_connection(headers)
@@ -50,6 +56,9 @@ def up(headers: Iterable[tuple[str, str]], upstream: UpstreamSpec) -> list[tuple
         and not low.startswith("x-router-")
         and (keep_credentials or low not in _CREDENTIALS)
     ]
+    if readable:
+        sent = [(name, value) for name, value in sent if name.lower() != "accept-encoding"]
+        sent.append(("Accept-Encoding", "identity"))
     if upstream.key is not None:
         if upstream.auth == "bearer":
             sent.append(("Authorization", f"Bearer {upstream.key.reveal()}"))

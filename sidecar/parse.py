@@ -41,6 +41,7 @@ def parse(received: Received) -> Call:
         max_output_tokens=asked.max_output_tokens,
         hints=hints,
         headers=tuple(received.headers),
+        usage_edit=received.dialect.usage_edit(received.body, body),
     )
 
 

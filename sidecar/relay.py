@@ -56,14 +56,23 @@ class Relay:
     async def _copy(self) -> None:
         attempt, tap = self._attempt, self._attempt.tap
         if attempt.held:
-            await self._answer.write(b"".join(attempt.held))
+            await self._pass(b"".join(attempt.held))
         if not attempt.ended:
             idle = attempt.model.upstream.timeouts.idle_s
             while chunk := await self._next(idle):
                 tap.feed(chunk)
-                await self._answer.write(chunk)
+                await self._pass(chunk)
+        if attempt.strip is not None and (rest := attempt.strip.rest()):
+            await self._answer.write(rest)
         if attempt.streaming and not tap.whole and attempt.response.status < 300:
             raise UpstreamBroken("the stream ended without its end")
+
+    async def _pass(self, chunk: bytes) -> None:
+        strip = self._attempt.strip
+        if strip is not None:
+            chunk = strip.feed(chunk)
+        if chunk:
+            await self._answer.write(chunk)
 
     async def _next(self, idle_s: float) -> bytes:
         try:

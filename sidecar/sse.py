@@ -12,7 +12,48 @@ import re
 from typing import Final
 
 _BLANK: Final = re.compile(rb"\r\n\r\n|\n\n|\r\r|\r\n\n|\n\r\n|\r\n\r|\n\r")
+_NO_CHOICES: Final = re.compile(rb'"choices"\s*:\s*\[\s*\]')
+_HAS_USAGE: Final = re.compile(rb'"usage"\s*:\s*\{')
+_HELD: Final = 1 << 16
 _LINE: Final = re.compile(rb"\r\n|\n|\r")
+
+
+class UsageStrip:
+    """Takes the one event out of a stream that the app did not ask for.
+
+    ``stream_options.include_usage`` makes an upstream send a last event whose
+    ``choices`` is empty and whose ``usage`` is not. Feed it what comes; it gives
+    what goes on, whole events at a time, byte for byte but for that event.
+    """
+
+    def __init__(self) -> None:
+        self._rest = b""
+
+    def feed(self, chunk: bytes) -> bytes:
+        text = self._rest + chunk if self._rest else chunk
+        if text.endswith(b"\n\n") and not _NO_CHOICES.search(text):
+            self._rest = b""  # whole events, and none of them is it: nearly every chunk
+            return text
+        # a CR at the very end may be half of a line's end: the next chunk tells
+        whole = len(text) - text.endswith(b"\r")
+        ends = [match.end() for match in _BLANK.finditer(text, 0, whole)]
+        kept: list[bytes] = []
+        at = 0
+        for end in ends:
+            event = text[at:end]
+            if not (_NO_CHOICES.search(event) and _HAS_USAGE.search(event)):
+                kept.append(event)
+            at = end
+        self._rest = text[at:]
+        if len(self._rest) > _HELD:  # far too long for the event that is looked for
+            kept.append(self._rest)
+            self._rest = b""
+        return b"".join(kept)
+
+    def rest(self) -> bytes:
+        """What is left of a stream that ended without a blank line."""
+        rest, self._rest = self._rest, b""
+        return rest
 
 
 class Framer:

@@ -114,6 +114,15 @@ class Hints:
 
 
 @dataclass(frozen=True, slots=True)
+class Edit:
+    """Bytes to stand in place of ``body[start:end]``."""
+
+    start: int
+    end: int
+    data: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Call:
     """One request, parsed: everything that later stages may know of it."""
 
@@ -129,6 +138,7 @@ class Call:
     max_output_tokens: int | None  # as asked
     hints: Hints = Hints()
     headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)  # to send up
+    usage_edit: Edit | None = None  # asks a stream to count its tokens, where the app did not
 
 
 @dataclass(frozen=True, slots=True)

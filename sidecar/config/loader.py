@@ -126,6 +126,7 @@ class _Compiler:
             auth=auth,
             key=self.secret(name, upstream),
             ca_file=upstream.ca_file,
+            stream_usage=upstream.stream_usage,
             max_connections=upstream.max_connections,
             timeouts=upstream.timeouts,
         )

@@ -64,6 +64,7 @@ class Upstream(Section):
     dialect: Literal["openai", "anthropic"] = "openai"
     auth: Literal["bearer", "x-api-key", "none", "passthrough"] | None = None
     ca_file: str | None = None
+    stream_usage: bool = True  # ask chat streams for their token count
     max_connections: Annotated[int, Field(ge=1, le=100_000)] = 2000
     timeouts: Timeouts = Timeouts()
 

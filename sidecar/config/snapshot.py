@@ -41,6 +41,7 @@ class UpstreamSpec:
     auth: str  # bearer | x-api-key | none | passthrough
     key: Secret | None
     ca_file: str | None
+    stream_usage: bool  # may be asked for `stream_options.include_usage`
     max_connections: int
     timeouts: Timeouts
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from sidecar.errors import RequestError
-from sidecar.types import Prompt, Usage
+from sidecar.types import Edit, Prompt, Usage
 
 # Capabilities that a request may need and a model may declare.
 TOOLS = "tools"
@@ -57,6 +57,13 @@ class Dialect(Protocol):
 
     def read(self, body: dict[str, object]) -> Asked:
         """What the body asks; :class:`~sidecar.errors.BadRequest` where it cannot be read."""
+        ...
+
+    def usage_edit(self, raw: bytes, body: dict[str, object]) -> Edit | None:
+        """The edit of a streamed request that makes the upstream count its tokens.
+
+        None where the app asked for the count itself, or the API needs no asking.
+        """
         ...
 
     def event(self, data: bytes) -> Event:

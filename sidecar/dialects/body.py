@@ -3,18 +3,20 @@
 The body that goes up is the one that came, except for the value of its
 top-level ``model``. So parsing must yield, beside the Python object, *where*
 that value stands. :func:`parse_object` gives the object, :func:`value_spans`
-the place, and :func:`splice` the bytes to send.
+the place, and :func:`edited` the bytes to send.
 """
 
 from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, NoReturn
 
 import orjson
 
 from sidecar.errors import BadRequest
+from sidecar.types import Edit
 
 # A JSON string, or one structural character: enough to walk the nesting of a
 # document already known to be valid. The string comes first so that brackets
@@ -96,30 +98,40 @@ def model_span(body: bytes) -> tuple[int, int]:
 
 
 def value_spans(body: bytes, key: str) -> list[tuple[int, int]]:
-    """Where the values of a top-level string-valued ``key`` stand, in order.
+    """Where the values of the top-level ``key`` stand, in order, without white space.
 
     ``body`` must be a valid JSON object. Linear in its length.
     """
     spans: list[tuple[int, int]] = []
     depth, expect_key, last = 0, False, b""
+    start = -1  # of a value that is being walked over
     for match in _TOKEN.finditer(body):
         token = match.group()
         head = token[0]
         if head == 0x22:  # a string
             if depth == 1 and expect_key:
                 last = token
-        elif head in b"{[":
+            continue
+        if head in b"{[":
             depth += 1
             expect_key = depth == 1
-        elif head in b"}]":
+            continue
+        if head in b"}]":
             depth -= 1
-        elif depth == 1 and head == 0x2C:  # a comma: the next string is a key
-            expect_key = True
         elif depth == 1 and head == 0x3A:  # a colon: the value follows
             expect_key = False
-            if json.loads(last) == key:
-                spans.append(_value_at(body, match.end()))
+            start = match.end() if json.loads(last) == key else -1
+            continue
+        if start >= 0 and depth == (1 if head == 0x2C else 0):  # a comma, or the end
+            spans.append(_trimmed(body, start, match.start()))
+            start = -1
+        expect_key = expect_key or (depth == 1 and head == 0x2C)
     return spans
+
+
+def _trimmed(body: bytes, start: int, end: int) -> tuple[int, int]:
+    value = body[start:end]
+    return start + len(value) - len(value.lstrip(_SPACE)), start + len(value.rstrip(_SPACE))
 
 
 def _value_at(body: bytes, start: int) -> tuple[int, int]:
@@ -131,4 +143,25 @@ def _value_at(body: bytes, start: int) -> tuple[int, int]:
 
 def splice(body: bytes, span: tuple[int, int], value: str) -> bytes:
     """``body`` with the JSON string ``value`` in place of ``span``, all else as it was."""
-    return b"".join((body[: span[0]], orjson.dumps(value), body[span[1] :]))
+    return edited(body, (Edit(*span, orjson.dumps(value)),))
+
+
+def edited(body: bytes, edits: Sequence[Edit]) -> bytes:
+    """``body`` with each edit made, all else as it was. The edits must not overlap."""
+    parts: list[bytes] = []
+    at = 0
+    for edit in sorted(edits, key=lambda edit: edit.start):
+        parts += (body[at : edit.start], edit.data)
+        at = edit.end
+    parts.append(body[at:])
+    return b"".join(parts)
+
+
+def with_value(body: bytes, parsed: Mapping[str, Any], key: str, value: object) -> Edit:
+    """The edit that gives the top-level ``key`` this value, whether it is there or not."""
+    data = orjson.dumps(value)
+    if key in parsed:
+        return Edit(*value_spans(body, key)[-1], data)
+    start = body.index(b"{") + 1
+    comma = b"," if parsed else b""
+    return Edit(start, start, orjson.dumps(key) + b":" + data + comma)

@@ -25,7 +25,7 @@ from sidecar.dialects.reading import (
     string,
 )
 from sidecar.errors import BadRequest, RequestError
-from sidecar.types import Usage
+from sidecar.types import Edit, Usage
 
 _TYPES: Final[Types] = {
     "max_tokens": INTEGER,
@@ -88,6 +88,9 @@ class MessagesDialect:
         if isinstance(form, dict) and form.get("type") == "json_schema":
             tally.needs.add(base.JSON_SCHEMA)
         return tally.asked(body, body.get("max_tokens"))
+
+    def usage_edit(self, raw: bytes, body: dict[str, Any]) -> Edit | None:
+        return None  # every stream counts
 
     def event(self, data: bytes) -> Event:
         try:

@@ -10,13 +10,16 @@ import orjson
 from sidecar.dialects.base import Event
 from sidecar.dialects.reading import completion_usage
 from sidecar.errors import RequestError
-from sidecar.types import Usage
+from sidecar.types import Edit, Usage
 
 
 class OpenAI:
     """The base of OpenAI's dialects."""
 
     family = "openai"
+
+    def usage_edit(self, raw: bytes, body: dict[str, Any]) -> Edit | None:
+        return None
 
     def error(self, fault: RequestError, request_id: str) -> bytes:
         said = {

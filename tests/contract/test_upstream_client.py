@@ -39,6 +39,7 @@ def spec(
         auth="none",
         key=None,
         ca_file=ca,
+        stream_usage=True,
         max_connections=connections,
         timeouts=Timeouts(connect_s=connect_s),
     )

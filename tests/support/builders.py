@@ -33,6 +33,7 @@ def spec(
         auth=auth,
         key=Secret(key) if key else None,
         ca_file=None,
+        stream_usage=True,
         max_connections=10,
         timeouts=schema.Timeouts(),
     )
