@@ -374,10 +374,11 @@ def strange(rng: random.Random) -> Prompt:
     length = rng.choice((5, 20, 60, 150, 400, 1000))
     if kind <= 1:
         low, high = rng.choice(_SCRIPTS)
-        space = rng.choice((0.0, 0.15))
-        text = "".join(
-            " " if rng.random() < space else chr(rng.randint(low, high)) for _ in range(length)
-        )
+        words = []
+        while sum(map(len, words)) < length:
+            word = "".join(chr(rng.randint(low, high)) for _ in range(rng.randint(1, 10)))
+            words.append(word + rng.choice(("", "", "", "", ",", ".", "?")))
+        text = rng.choice(("", " ", " ", " ")).join(words)
     elif kind <= 3:
         words = (
             "".join(rng.choices(_SYLLABLES, k=rng.randint(1, 3))) for _ in range(length // 5 + 2)

@@ -42,11 +42,17 @@ def predict(student: Student, heads: Heads, table: Table, limit: int = 256) -> d
     return out
 
 
-def platt(logit: Array, outcome: Array, weight: Array, prior: float = 10.0) -> tuple[float, float]:
-    """(s, t) that maximise the weighted likelihood of outcome under sigmoid(s * logit + t)."""
+def platt(
+    logit: Array,
+    outcome: Array,
+    weight: Array,
+    prior: float = 10.0,
+    offset: Array | float = 0.0,
+) -> tuple[float, float]:
+    """(s, t) that maximise the likelihood of outcome under sigmoid(s * logit + t + offset)."""
     s, t = 1.0, 0.0
     for _ in range(30):
-        p = 1 / (1 + np.exp(-(s * logit + t)))
+        p = 1 / (1 + np.exp(-(s * logit + t + offset)))
         gap, w = weight * (outcome - p), weight * p * (1 - p)
         gradient = np.array([gap @ logit - prior * (s - 1), gap.sum() - t])
         h = np.array([[w @ logit**2 + prior, w @ logit], [w @ logit, w.sum() + 1.0]])
@@ -59,7 +65,7 @@ def platt(logit: Array, outcome: Array, weight: Array, prior: float = 10.0) -> t
 
 def abilities(heads: Heads, table: Table, said: dict[str, Array]) -> dict[str, object]:
     """The catalogue of one run, from its heads and its outputs over the dev rows."""
-    slope = heads.ability.detach().double().numpy()
+    slope = heads.slopes().detach().double().numpy()
     shift = heads.easiness.detach().double().numpy()
     z, scores = said["demand"], table.scores
     rounded = lambda a: [round(float(x), 5) for x in a]  # noqa: E731
@@ -74,7 +80,7 @@ def abilities(heads: Heads, table: Table, said: dict[str, Array]) -> dict[str, o
         mine = [j for j, m in enumerate(heads.model_of.tolist()) if m == i]
         name = canonical(table.columns[mine[0]]["raw"])
         by_source: dict[str, dict[str, object]] = {}
-        logits, outcomes, weights, rows = [], [], [], 0
+        logits, offsets, outcomes, weights, rows = [], [], [], [], 0
         for j in mine:
             seen = ~np.isnan(scores[:, j])
             rows += int(seen.sum())
@@ -93,12 +99,19 @@ def abilities(heads: Heads, table: Table, said: dict[str, Array]) -> dict[str, o
             by_source.setdefault(
                 source, {"raw": column["raw"], "a": rounded(s * a), "b": round(s * b + t, 5)}
             )
+            # The source's own ease is known here and unknown in serving: it stands aside.
+            offsets.append(np.full(len(y), heads.d_source[heads.source_of[j]].item()))
             logits.append(z[seen] @ slope[i] + shift[i])
             outcomes.append(y)
             weights.append(np.full(len(y), min(len(y), 200) / len(y)))
         s, t = 1.0, 0.0
         if logits:
-            s, t = platt(np.concatenate(logits), np.concatenate(outcomes), np.concatenate(weights))
+            s, t = platt(
+                np.concatenate(logits),
+                np.concatenate(outcomes),
+                np.concatenate(weights),
+                offset=np.concatenate(offsets),
+            )
         p = 1 / (1 + np.exp(-(s * (z @ slope[i] + shift[i]) + t)))
         models[name] = {
             "a": rounded(s * slope[i]),

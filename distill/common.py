@@ -115,7 +115,7 @@ def seed_all(seed: int = SEED) -> np.random.Generator:
     random.seed(seed)
     np.random.seed(seed % 2**32)
     try:
-        import torch
+        import torch  # noqa: PLC0415 - two stages need none
 
         torch.manual_seed(seed)
     except ImportError:

@@ -28,7 +28,17 @@ def main() -> None:
         if part != "pooled"
     }
     mean["pooled"] = np.concatenate([one["pooled"] for one in loaded], 1)
-    run(args, Soft(**mean))
+    run(args, lambda table: fitted_to(Soft(**mean), len(table)))
+
+
+def fitted_to(soft: Soft, rows: int) -> Soft:
+    """``soft`` with NaN rows for what was added to the table after the teacher had spoken."""
+
+    def longer(values: np.ndarray) -> np.ndarray:
+        room = np.full((rows - len(values), *values.shape[1:]), np.nan, np.float16)
+        return np.concatenate([values, room])
+
+    return Soft(**{part: longer(getattr(soft, part)) for part in PARTS})
 
 
 if __name__ == "__main__":

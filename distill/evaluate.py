@@ -67,6 +67,12 @@ def rounded(value: float | None) -> float | None:
     return None if value is None else round(float(value), 4)
 
 
+def mean(values: object) -> float | None:
+    """The mean, or None of nothing (a smoke run has few rows)."""
+    array = np.asarray(values, float)
+    return rounded(array.mean()) if array.size else None
+
+
 def figures(
     w: Array, s: Array, weak_p: Array, strong_p: Array, difficulty: Array
 ) -> dict[str, float | None]:
@@ -127,20 +133,20 @@ def evaluate(
             errors.append(ece(q, y))
             aucs.append(auc(y >= 0.5, q) or 0.5)
     out["mean_ece_columns"], out["mean_auc_columns"] = (
-        rounded(np.mean(errors)),
-        rounded(np.mean(aucs)),
+        mean(errors),
+        mean(aucs),
     )
     for kind, labels in (("task", table.task), ("domain", table.domain), ("tier", table.tier)):
         known = labels >= 0
         right = pred[kind].argmax(1) == labels
         given = known & (table.scores != table.scores).all(1)
-        out[f"{kind}_accuracy"] = rounded(right[known].mean())
-        out[f"{kind}_accuracy_prompts"] = rounded(right[given].mean())
+        out[f"{kind}_accuracy"] = mean(right[known])
+        out[f"{kind}_accuracy_prompts"] = mean(right[given])
     solid = (table.tier >= 0) & (table.tier_weight == 1)
-    out["tier_accuracy_given"] = rounded((pred["tier"].argmax(1) == table.tier)[solid].mean())
+    out["tier_accuracy_given"] = mean((pred["tier"].argmax(1) == table.tier)[solid])
     table, pred, raw = tables["ood_test"], said["ood_test"], raw_scores("ood_test")
     vicuna = (table.sources == "vicuna_bench") & (table.task >= 0)
-    out["task_accuracy_vicuna"] = rounded((pred["task"].argmax(1) == table.task)[vicuna].mean())
+    out["task_accuracy_vicuna"] = mean((pred["task"].argmax(1) == table.task)[vicuna])
     hard = sigmoid(pred["difficulty"])
     slopes = [spec["a"] for spec in models.values()]
     for source, weak, strong in UNSEEN:
@@ -163,7 +169,7 @@ def evaluate(
             few["auc"].append(auc(w[b] >= 0.5, qw))
             few["apgr"].append(curve(w[b], s[b], qs - qw).apgr)
             few["ece"].append(ece(qw, w[b]))
-        row.update({f"{k}_200_labels": rounded(np.mean(v)) for k, v in few.items()})
+        row.update({f"{k}_200_labels": mean(v) for k, v in few.items()})
         out[f"{source} {weak} -> {strong}"] = row
     return out
 

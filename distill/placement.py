@@ -1,0 +1,54 @@
+"""Where open prompts stand on the scale of the scored ones: an assumption, written down.
+
+Only exam questions were scored. Without a tie, the encoder would call every greeting
+and every essay as hard as an average exam question, and every model as likely to
+suffice on it. So each open prompt is given the chance that an instruct model of about
+eight billion weights fails, from its tier where it has one and else from its source, and
+the other models follow by their Rasch ability (:func:`distill.rows.rasch`). The numbers
+are judgements, not measurements; they weigh a quarter of a score. The scored rows and
+``sidecar fit`` overrule them.
+"""
+
+from __future__ import annotations
+
+import math
+
+TIER = (0.03, 0.28, 0.65)  # simple, moderate, complex
+TIER_OF = {  # sources whose tiers mean something else
+    "synthetic": (0.02, 0.2, 0.78),
+    "agieval_math": (0.10, 0.35, 0.65),
+    "followbench": (0.08, 0.2, 0.4),
+    "ifeval": (0.1, 0.25, 0.4),
+    "prompttensor": (0.05, 0.15, 0.35),
+    "writingbench": (0.3, 0.3, 0.4),
+}
+SOURCE = {
+    "dolly": 0.07,
+    "p3_t0": 0.12,
+    "template_translation": 0.07,
+    "template_rewrite": 0.04,
+    "instruction_induction": 0.05,
+    "self_instruct_seed": 0.08,
+    "mtbench101": 0.12,
+    "medquad": 0.2,
+    "pubmedqa": 0.3,
+    "legalbench": 0.25,
+    "tatqa": 0.35,
+    "sql_eval": 0.35,
+    "nl2bash": 0.2,
+    "mbpp": 0.3,
+    "mbxp": 0.3,
+    "humaneval": 0.3,
+    "gsm8k_train": 0.16,
+    "agieval_aqua-rat": 0.45,
+    "agieval_sat-math": 0.3,
+    "agieval_math": 0.5,
+    "biggen": 0.3,
+}
+
+
+def place(source: str, tier: int) -> float:
+    """The chance that a small instruct model fails on a prompt of this source and tier."""
+    if tier >= 0:
+        return TIER_OF.get(source, TIER)[tier]
+    return SOURCE.get(source, math.nan)
