@@ -108,7 +108,10 @@ async def _attempt(
 
 def _tap_for(response: UpstreamResponse, dialect: Dialect) -> tuple[Tap, bool]:
     fields = {name.lower(): value for name, value in response.headers}
-    streaming = fields.get("content-type", "").startswith("text/event-stream")
+    # a refusal is the caller's to read, in whatever shape it comes
+    streaming = response.status < 300 and (
+        fields.get("content-type", "").lower().startswith("text/event-stream")
+    )
     if fields.get("content-encoding", "identity") != "identity":
         return BlindTap(), streaming
     return (StreamTap(dialect) if streaming else AnswerTap(dialect)), streaming

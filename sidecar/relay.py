@@ -17,6 +17,7 @@ from sidecar.dialects import DIALECTS
 from sidecar.dispatch import Attempt
 from sidecar.downstream import Downstream, HangUp
 from sidecar.errors import UpstreamBroken, UpstreamError, UpstreamsFailed, UpstreamTimeout
+from sidecar.tap import BlindTap
 from sidecar.types import Call, Decision, Outcome
 
 
@@ -82,6 +83,9 @@ class Relay:
             raise UpstreamTimeout(f"nothing came for {idle_s:g} s") from None
 
     async def _break_off(self, fault: UpstreamError) -> None:
+        if isinstance(self._attempt.tap, BlindTap):
+            self._answer.abort()  # plain text in a compressed stream would be no event
+            return
         if not self._attempt.streaming or self._attempt.tap.error:
             # an error in band has been passed on already: the stream may just end
             if self._attempt.streaming:

@@ -101,6 +101,8 @@ class RawUpstream:
                     return
         except (ConnectionError, asyncio.IncompleteReadError):
             self.gone.set()
+        except asyncio.CancelledError:
+            return  # the test is over
         finally:
             writer.close()
             self._tasks.discard(task)
