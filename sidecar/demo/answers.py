@@ -140,7 +140,7 @@ def _relevance(tool: Mapping[str, Any], spoken: frozenset[str]) -> int:
 
 def _stems(text: str) -> frozenset[str]:
     words = re.findall(r"[^\W\d_]{3,}", text.lower())
-    return frozenset(word[:5] for word in words if word not in _STOPWORDS)
+    return frozenset(re.sub(r"(?<=\w{4})(ing|ed|s)$", "", w) for w in words if w not in _STOPWORDS)
 
 
 def _last_user_text(messages: Sequence[Mapping[str, Any]]) -> str:

@@ -16,9 +16,11 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 _DEPTH: Final = 12  # a recursive schema ends here
-_NUMBER: Final = re.compile(r"(?<![\w.-])\d+(?:\.\d+)?(?![\w-])")
+_NUMBER: Final = re.compile(r"(?<![\w.:-])\d+(?:\.\d+)?(?![\w:]|-\d)")
 _CODE: Final = re.compile(r"\b[A-Z]{1,5}-?\d[\w-]*\b|(?<![\w-])\d{4,}(?![\w-])")
 _MAIL: Final = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
+_FILE: Final = re.compile(r"[\w./-]+\.[a-z]{1,4}\b")
+_WORD: Final = re.compile(r"[^\s,;!?\"'()]+(?<![.:])")
 _DATE: Final = re.compile(r"\b\d{4}-\d\d-\d\d\b")
 _QUOTED: Final = re.compile(r"[\"“«]([^\"”»]{2,80})[\"”»]")
 _PLACE: Final = re.compile(r"(?<=[a-z,] )([A-Z][\w'’-]+(?: [A-Z][\w'’-]+)?)")
@@ -51,6 +53,7 @@ class _Sampler:
         self.root = root
         self.prompt = prompt
         self.note = note
+        self.used: set[str] = set()  # words of the prompt that are an argument already
         self.numbers = [float(n) for n in _NUMBER.findall(prompt)]
 
     def value(self, schema: object, name: str, depth: int) -> Any:
@@ -195,6 +198,7 @@ class _Sampler:
             if not low <= len(text) <= high:
                 continue
             if pattern is None or _matches(pattern, text):
+                self.used.add(text)
                 return text
         if pattern is not None:
             return spelled(pattern)
@@ -222,7 +226,11 @@ class _Sampler:
                 found += [*_QUOTED.findall(self.prompt), " ".join(self.prompt.split())[:120]]
         if form in _FORMATS:
             found.append(_FORMATS[form])
+        if word.endswith(("path", "file", "filename")):
+            found += _FILE.findall(self.prompt)
         if "pattern" in schema:
+            words = _WORD.findall(self.prompt)
+            found += sorted(words, key=self.used.__contains__)  # source and target differ
             found += [*_FORMATS.values(), "EUR", "en", "+15550100", "1", "a"]
         return [text for text in found if text]
 

@@ -24,9 +24,10 @@ MARK = "POINTSMAN_TEST_MARK"
 class Marked:
     """Processes that carry this test's mark in their environment, children included."""
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path) -> None:
         self.value = uuid.uuid4().hex
-        self.env = {**os.environ, MARK: self.value}
+        self.folder = folder  # for what the demo writes
+        self.env = {**os.environ, MARK: self.value, "TMPDIR": str(folder)}
 
     def left(self) -> list[str]:
         """The command lines of those still running."""
@@ -62,8 +63,8 @@ class Marked:
 
 
 @pytest.fixture
-def marked() -> Iterator[Marked]:
-    one = Marked()
+def marked(tmp_path: Path) -> Iterator[Marked]:
+    one = Marked(tmp_path)
     yield one
     assert one.left() == []
 
@@ -79,7 +80,7 @@ def test_json_is_one_object_whose_figures_add_up(marked: Marked) -> None:
     assert 0 < said["decision_ms"]["p50"] <= said["decision_ms"]["p99"]
     assert said["backend"] in {"onnx", "triton", "heuristic"}
     assert len(done.stdout.strip().splitlines()) == 1
-    assert marked.left() == []
+    assert list(marked.folder.glob("pointsman-demo-*")) == []
 
 
 def test_every_prompt_of_the_demo_is_answered(marked: Marked) -> None:
@@ -135,6 +136,7 @@ def test_a_signal_in_the_middle_leaves_nothing_running(
         finally:
             process.kill()
     assert marked.left() == []
+    assert list(marked.folder.glob("pointsman-demo-*")) == []
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child of the death")
