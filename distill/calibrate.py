@@ -63,13 +63,21 @@ def platt(
     return float(s), float(t)
 
 
-def abilities(heads: Heads, table: Table, said: dict[str, Array]) -> dict[str, object]:
-    """The catalogue of one run, from its heads and its outputs over the dev rows."""
+def abilities(
+    heads: Heads, table: Table, said: dict[str, Array], rasch_ability: Array
+) -> dict[str, object]:
+    """The catalogue of one run, from its heads and its outputs over the dev rows.
+
+    Placed open rows count as one more source, with the outcome that their place gives a
+    model of that ``rasch_ability`` [models] (see placement.py).
+    """
     slope = heads.slopes().detach().double().numpy()
     shift = heads.easiness.detach().double().numpy()
     z, scores = said["demand"], table.scores
     rounded = lambda a: [round(float(x), 5) for x in a]  # noqa: E731
     scored = ~np.isnan(scores).all(1)
+    placed = np.flatnonzero(~scored & ~np.isnan(table.difficulty))
+    place = table.difficulty[placed].astype(np.float64).clip(1e-3, 1 - 1e-3)
     sources = np.unique(table.sources[scored])
     even = np.zeros(len(table))
     for source in sources:
@@ -106,6 +114,11 @@ def abilities(heads: Heads, table: Table, said: dict[str, Array]) -> dict[str, o
             weights.append(np.full(len(y), min(len(y), 200) / len(y)))
         s, t = 1.0, 0.0
         if logits:
+            expected = 1 / (1 + np.exp(np.log(place / (1 - place)) - float(rasch_ability[i])))
+            offsets.append(np.zeros(len(placed)))
+            logits.append(z[placed] @ slope[i] + shift[i])
+            outcomes.append(expected)
+            weights.append(np.full(len(placed), min(len(placed), 200) / max(len(placed), 1)))
             s, t = platt(
                 np.concatenate(logits),
                 np.concatenate(outcomes),
@@ -137,7 +150,7 @@ def main() -> None:
     torch.set_num_threads(1)
     student, heads = restore(args.name)
     dev = load("dev")
-    found = abilities(heads, dev, predict(student, heads, dev))
+    found = abilities(heads, dev, predict(student, heads, dev), load("train").ability)
     file = Path(work_dir() / args.name / "abilities.json")
     file.write_text(
         json.dumps(found, indent=None, separators=(",", ":")).replace('},"', '},\n"') + "\n"

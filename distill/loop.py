@@ -44,6 +44,7 @@ class Plan:
     strange_rate: float = 0.06
     label_share: float = 1.0  # weight of hard labels where soft ones exist
     ends: tuple[int, ...] = ()
+    start_from: str | None = None  # a run whose weights are the first ones
 
 
 @dataclass
@@ -214,6 +215,9 @@ def train(
     steps = max(1, int(probe * plan.epochs * 1.12))
     state = folder / "checkpoint.pt"
     step, skip, epoch = 0, 0, 0
+    if plan.start_from and not state.exists():
+        before = torch.load(work_dir() / plan.start_from / "checkpoint.pt", weights_only=True)
+        parts.load_state_dict(before["parts"], strict=project is None)
     if state.exists():
         saved = torch.load(state, weights_only=True)
         parts.load_state_dict(saved["parts"])

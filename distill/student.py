@@ -92,7 +92,12 @@ def run(args: argparse.Namespace, softened: Callable[[Table], Soft] | None = Non
     (folder / "shape.json").write_text(json.dumps(shape.as_dict()))
     (folder / "columns.json").write_text(json.dumps(table.columns))
     plan = Plan(
-        args.name, epochs=args.epochs, rate=args.rate, threads=args.threads, minutes=args.minutes
+        args.name,
+        epochs=args.epochs,
+        rate=args.rate,
+        threads=args.threads,
+        minutes=args.minutes,
+        start_from=args.start_from,
     )
     soft = softened(table) if softened else None
     return train(plan, student, heads, table, tokenizer, soft)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import time
 
 import numpy as np
 import torch
@@ -21,29 +22,41 @@ from distill.rows import Table, batches, load
 from distill.student import teacher_folder
 
 LIMIT = 160  # tokens
+PART = 2048  # rows between looks at the clock
 ENDS = (101, 102)  # [CLS], [SEP]
 PARTS = ("columns", "task", "domain", "tier", "difficulty", "pooled")
 
 
-def soft_labels(teacher: Teacher, heads: Heads, table: Table, tokenizer: Tokenizer) -> Soft:
-    """The teacher's outputs over ``table``, float16, in its order."""
+def soft_labels(
+    teacher: Teacher, heads: Heads, table: Table, tokenizer: Tokenizer, minutes: float
+) -> Soft:
+    """The teacher's outputs over ``table``, float16, in its order.
+
+    NaN where it did not speak: of long unscored texts, which cost most and say least, and
+    of what was left when the minutes were up (rows are read in random order).
+    """
     store: dict[str, np.ndarray] = {}
-    done = 0
-    # Long unscored texts cost most and say least: they stay unlabelled (NaN).
     brief = np.array([len(p) <= 500 for p in table.prompts])
     order = np.flatnonzero(brief | ~np.isnan(table.scores).all(1))
+    order = np.random.default_rng(0).permutation(order)
+    began = time.monotonic()
     with torch.no_grad():
-        for batch in batches(table, order, tokenizer, LIMIT, 4096, None, ENDS):
-            pooled = teacher(torch.from_numpy(batch.ids))
-            found = heads(pooled)
-            found["columns"], found["pooled"] = heads.columns(found["demand"]), pooled
-            for name in PARTS:
-                value = found[name].half().numpy()
-                store.setdefault(name, np.full((len(table), *value.shape[1:]), np.nan, np.float16))
-                store[name][batch.index] = value
-            done += len(batch.index)
-            if done % 5000 < len(batch.index):
-                say(f"soft labels: {done} of {len(order)}")
+        for start in range(0, len(order), PART):
+            part = order[start : start + PART]
+            for batch in batches(table, part, tokenizer, LIMIT, 4096, None, ENDS):
+                pooled = teacher(torch.from_numpy(batch.ids))
+                found = heads(pooled)
+                found["columns"], found["pooled"] = heads.columns(found["demand"]), pooled
+                for name in PARTS:
+                    value = found[name].half().numpy()
+                    if name not in store:
+                        shape = (len(table), *value.shape[1:])
+                        store[name] = np.full(shape, np.nan, np.float16)
+                    store[name][batch.index] = value
+            spent = (time.monotonic() - began) / 60
+            say(f"soft labels: {start + len(part)} of {len(order)}, {spent:.1f} min")
+            if spent > minutes:
+                break
     return Soft(**store)
 
 
@@ -68,6 +81,7 @@ def main() -> None:
     parser.add_argument("--open-share", type=float, default=0.4)
     parser.add_argument("--without", action="append", default=[])
     parser.add_argument("--write", action="store_true", help="store soft labels after training")
+    parser.add_argument("--write-minutes", type=float, default=1e9)
     args = parser.parse_args()
     seed_all()
     torch.set_num_threads(args.threads)
@@ -95,7 +109,7 @@ def main() -> None:
     train(plan, teacher, heads, table, tokenizer)
     if args.write:
         teacher, heads = restore_teacher(args.name, args.frozen)
-        soft = soft_labels(teacher, heads, table, tokenizer)
+        soft = soft_labels(teacher, heads, table, tokenizer, args.write_minutes)
         np.savez(folder / "soft.npz", **{part: getattr(soft, part) for part in PARTS})
         say(f"soft labels of {len(table)} rows -> {folder / 'soft.npz'}")
 

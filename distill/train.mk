@@ -20,6 +20,7 @@ train: $(VENV)/.train ## train, distil, calibrate, evaluate and export the encod
 	$(STAGE).calibrate
 	$(STAGE).evaluate
 	$(STAGE).export
+	$(STAGE).card
 
 train-smoke: $(VENV)/.train ## the same on 300 rows, in under a minute
 	rm -rf .work/smoke
@@ -29,6 +30,7 @@ train-smoke: $(VENV)/.train ## the same on 300 rows, in under a minute
 	$(SMOKE).calibrate
 	$(SMOKE).evaluate
 	$(SMOKE).export --to .work/smoke/files
+	$(SMOKE).card --to .work/smoke/files
 	$(BIN)/python -c 'from pathlib import Path; from sidecar.offline.session import Session; \
 	  s = Session(bundle=Path(".work/smoke/files")); print(s.read(["what is two and two?"])[0].task)'
 
