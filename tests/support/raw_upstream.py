@@ -94,6 +94,8 @@ class RawUpstream:
                 if not playing.done():
                     self.gone.set()
                     playing.cancel()
+                elif isinstance(playing.exception(), ConnectionError):
+                    self.gone.set()  # it was writing when the other side left
                 watching.cancel()
                 _, watched = await asyncio.gather(playing, watching, return_exceptions=True)
                 ahead = watched if isinstance(watched, bytes) else b""

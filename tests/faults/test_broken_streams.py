@@ -1,0 +1,141 @@
+"""After content nothing can be taken back: a stream that fails never looks whole."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+from typing import Any
+
+import openai
+import orjson
+import pytest
+
+from tests.conftest import Running, Start, config_for
+from tests.support.raw_upstream import (
+    DONE,
+    LAST_CHUNK,
+    STREAM_HEAD,
+    RawUpstream,
+    Script,
+    chunk,
+    event,
+    raw,
+    stream,
+)
+from tests.support.wire import Reply, chat, exchange, post
+
+ONE, TWO = event({"content": "one"}), event({"content": "two"})
+BREAKS: dict[str, Script] = {
+    "closed": raw(STREAM_HEAD, chunk(ONE)),
+    "closed in an event": raw(STREAM_HEAD, chunk(ONE + TWO[:20])),
+    "closed in a chunk": raw(STREAM_HEAD, chunk(ONE), b"fff\r\ndata: "),
+    "ended without its end": raw(STREAM_HEAD, chunk(ONE), LAST_CHUNK),
+    "chunks that are none": raw(STREAM_HEAD, chunk(ONE), 0.05, b"zz\r\n"),
+    "stalled": raw(STREAM_HEAD, chunk(ONE), 30.0),
+    "stalled in an event": raw(STREAM_HEAD, chunk(ONE + TWO[:20]), 30.0),
+}
+
+
+@pytest.fixture
+async def sidecar(start: Start, upstream: RawUpstream, second: RawUpstream) -> Running:
+    config = config_for(upstream.url, second.url)
+    timeouts = {"connect_s": 2.0, "first_content_s": 5.0, "idle_s": 0.3}
+    config["upstreams"]["local"]["timeouts"] = timeouts  # type: ignore[index]
+    return await start(config)
+
+
+async def ask(sidecar: Running, **fields: Any) -> Reply:
+    return await exchange(sidecar.app.listen, post(chat(**{"stream": True, **fields})))
+
+
+@pytest.mark.parametrize("name", BREAKS)
+async def test_a_stream_that_breaks_ends_with_an_error_event(
+    sidecar: Running, upstream: RawUpstream, second: RawUpstream, name: str
+) -> None:
+    upstream.script = BREAKS[name]
+    reply = await ask(sidecar)
+    assert reply.status == 200
+    assert reply.body.startswith(ONE)
+    *_, last, rest = reply.body.split(b"\n\n")
+    error = orjson.loads(last.removeprefix(b"data: "))["error"]
+    assert rest == b""
+    stalled = name.startswith("stalled")
+    assert error["code"] == ("upstream_timeout" if stalled else "upstream_broken")
+    assert error["request_id"] == reply.header("x-router-request-id")[0]
+    assert DONE not in reply.body
+    assert second.seen == []  # what the caller has seen is not said again by another
+
+
+@pytest.mark.parametrize("name", BREAKS)
+async def test_the_openai_client_raises_where_a_stream_breaks(
+    sidecar: Running, upstream: RawUpstream, name: str
+) -> None:
+    upstream.script = BREAKS[name]
+    said = []
+    async with openai.AsyncOpenAI(base_url=sidecar.url, api_key="x", max_retries=0) as client:
+        answer = await client.chat.completions.create(
+            model="auto", messages=[{"role": "user", "content": "hi"}], stream=True
+        )
+        with pytest.raises(openai.APIError, match="broke off"):  # noqa: PT012
+            async for part in answer:
+                said.append(part.choices[0].delta.content)
+    assert said == ["one"]
+
+
+async def test_an_upstreams_own_error_in_a_stream_passes_and_is_not_doubled(
+    sidecar: Running, upstream: RawUpstream
+) -> None:
+    fault = b'data: {"error": {"message": "overloaded"}}\n\n'
+    upstream.script = stream(ONE, fault)
+    reply = await ask(sidecar)
+    assert reply.body == ONE + fault
+
+
+async def test_a_slow_stream_that_lives_is_not_cut(sidecar: Running, upstream: RawUpstream) -> None:
+    events: list[bytes | float] = []
+    for i in range(6):  # longer together than the idle limit, and never alone
+        events += [event({"content": str(i)}), 0.12]
+    upstream.script = stream(*events, DONE)
+    reply = await ask(sidecar)
+    assert reply.body.endswith(DONE)
+    assert b'"error"' not in reply.body
+
+
+async def test_a_compressed_stream_that_breaks_is_cut_and_not_written_into(
+    sidecar: Running, upstream: RawUpstream
+) -> None:
+    packed = gzip.compress(ONE + TWO + DONE)
+    head = STREAM_HEAD.replace(b"\r\n\r\n", b"\r\nContent-Encoding: gzip\r\n\r\n")
+    upstream.script = raw(head, chunk(packed[:30]), 0.05, b"zz\r\n")
+    reply = await ask(sidecar)
+    assert packed.startswith(reply.body)
+    assert not reply.whole
+
+
+async def test_a_long_unstreamed_answer_that_breaks_is_cut(
+    sidecar: Running, upstream: RawUpstream
+) -> None:
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2000000\r\n\r\n"
+    upstream.script = raw(head + b'{"x":"' + b"y" * 900_000)
+    reply = await ask(sidecar, stream=False)
+    assert reply.status == 200
+    assert not reply.whole
+
+
+async def test_after_a_broken_stream_the_next_request_works(
+    sidecar: Running, upstream: RawUpstream
+) -> None:
+    for script in BREAKS.values():
+        upstream.script = script
+        await ask(sidecar)
+        upstream.script = stream(TWO, DONE)
+        assert (await ask(sidecar)).body == TWO + DONE
+
+
+async def test_an_upstream_whose_stream_stalled_is_told_to_stop(
+    sidecar: Running, upstream: RawUpstream
+) -> None:
+    upstream.script = BREAKS["stalled"]
+    await ask(sidecar)
+    async with asyncio.timeout(10):
+        await upstream.gone.wait()
