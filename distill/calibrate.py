@@ -22,7 +22,7 @@ from distill.common import canonical, say, work_dir
 from distill.names import aliases
 from distill.network import Heads, Student
 from distill.rows import Table, batches, load
-from distill.student import restore
+from distill.student import left_out, restore
 
 Array = NDArray[np.float64]
 
@@ -149,8 +149,9 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     student, heads = restore(args.name)
-    dev = load("dev")
-    found = abilities(heads, dev, predict(student, heads, dev), load("train").ability)
+    without = left_out(args.name)
+    dev = load("dev", without)
+    found = abilities(heads, dev, predict(student, heads, dev), load("train", without).ability)
     file = Path(work_dir() / args.name / "abilities.json")
     file.write_text(
         json.dumps(found, indent=None, separators=(",", ":")).replace('},"', '},\n"') + "\n"

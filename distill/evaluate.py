@@ -17,7 +17,7 @@ import torch
 from distill.calibrate import Array, predict
 from distill.common import canonical, data_dir, read_gz, say, work_dir
 from distill.rows import Table, load
-from distill.student import restore
+from distill.student import left_out, restore
 from sidecar.offline.fit import fit_ability, prior_slope, sigmoid
 from sidecar.offline.metrics import auc, curve, ece
 
@@ -94,14 +94,50 @@ def figures(
     }
 
 
+def p(z: Array, spec: dict) -> Array:
+    """One model's probability on demand vectors [n, K]."""
+    return sigmoid(z @ np.array(spec["a"]) + spec["b"])
+
+
+def unseen(
+    models: dict, weak: str, strong: str, w: Array, s: Array, z: Array, hard: Array
+) -> dict[str, float | None]:
+    """A pair on a source that never trained: as served, then with 200 labels (10 draws)."""
+    known = [models.get(canonical(m)) for m in (weak, strong)]
+    if any(spec is None or not spec["rows"] for spec in known):
+        # Models the catalogue lacks: a pair at a like distance stands in.
+        stand_in = (
+            ("mixtral-8x7b-instruct", "gpt-4-1106-preview"),
+            ("llama-3.1-8b-instruct", "llama-3.1-70b-instruct"),
+        )
+        known = next(
+            [models[a], models[b]] for a, b in stand_in if models[a]["rows"] and models[b]["rows"]
+        )
+    row = figures(w, s, p(z, known[0]), p(z, known[1]), hard)
+    if len(w) < 300:
+        return row
+    few: dict[str, list] = {"auc": [], "apgr": [], "ece": []}
+    prior = prior_slope([spec["a"] for spec in models.values()])
+    for seed in range(10):
+        order = np.random.default_rng(seed).permutation(len(w))
+        a, b = order[:200], order[200:]
+        fits = [fit_ability(z[a], y[a], prior, m) for y, m in ((w, weak), (s, strong))]
+        qw, qs = (sigmoid(z[b] @ f.slope + f.shift) for f in fits)
+        few["auc"].append(auc(w[b] >= 0.5, qw))
+        few["apgr"].append(curve(w[b], s[b], qs - qw).apgr)
+        few["ece"].append(ece(qw, w[b]))
+    return row | {f"{k}_200_labels": mean(v) for k, v in few.items()}
+
+
 def evaluate(
-    name: str, catalogue: dict, said: dict[str, dict[str, Array]], tables: dict[str, Table]
+    name: str,
+    catalogue: dict,
+    said: dict[str, dict[str, Array]],
+    tables: dict[str, Table],
+    without: tuple[str, ...] = (),
 ) -> dict:
+    """Every figure of one run; sources in ``without`` are reported as never trained."""
     models = catalogue["models"]
-
-    def p(z: Array, spec: dict) -> Array:
-        return sigmoid(z @ np.array(spec["a"]) + spec["b"])
-
     out: dict = {"run": name, "when": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
     table, pred = tables["test"], said["test"]
     raw = raw_scores("test")
@@ -111,6 +147,9 @@ def evaluate(
         if len(i) < 10:
             continue
         z = pred["demand"][i]
+        if source in without:
+            out[f"{source} {weak} -> {strong}"] = unseen(models, weak, strong, w, s, z, hard[i])
+            continue
         specs = [models[canonical(m)] for m in (weak, strong)]
         own = [spec["sources"].get(source, spec) for spec in specs]
         out[f"{source} {weak} -> {strong}"] = figures(w, s, p(z, own[0]), p(z, own[1]), hard[i])
@@ -121,7 +160,7 @@ def evaluate(
     errors, aucs = [], []
     for j, column in enumerate(table.columns):
         seen = ~np.isnan(table.scores[:, j])
-        if seen.sum() >= 100:
+        if seen.sum() >= 100 and column["source"] not in without:
             spec = models[canonical(column["raw"])]
             tag = column["source"] + (
                 "." + column["raw"].split("@")[1]
@@ -148,29 +187,11 @@ def evaluate(
     vicuna = (table.sources == "vicuna_bench") & (table.task >= 0)
     out["task_accuracy_vicuna"] = mean((pred["task"].argmax(1) == table.task)[vicuna])
     hard = sigmoid(pred["difficulty"])
-    slopes = [spec["a"] for spec in models.values()]
     for source, weak, strong in UNSEEN:
         i, w, s = pair_scores(table, raw, source, weak, strong)
-        if len(i) < 300:
-            continue
-        z = pred["demand"][i]
-        known = [models.get(canonical(m)) for m in (weak, strong)]
-        if None in known:  # models the catalogue lacks: a pair of like distance stands in
-            known = [models["mixtral-8x7b-instruct"], models["gpt-4-1106-preview"]]
-        row = figures(w, s, p(z, known[0]), p(z, known[1]), hard[i])
-        few: dict[str, list] = {"auc": [], "apgr": [], "ece": []}
-        for seed in range(10):
-            order = np.random.default_rng(seed).permutation(len(i))
-            a, b = order[:200], order[200:]
-            fits = [
-                fit_ability(z[a], y[a], prior_slope(slopes), m) for y, m in ((w, weak), (s, strong))
-            ]
-            qw, qs = (sigmoid(z[b] @ f.slope + f.shift) for f in fits)
-            few["auc"].append(auc(w[b] >= 0.5, qw))
-            few["apgr"].append(curve(w[b], s[b], qs - qw).apgr)
-            few["ece"].append(ece(qw, w[b]))
-        row.update({f"{k}_200_labels": mean(v) for k, v in few.items()})
-        out[f"{source} {weak} -> {strong}"] = row
+        if len(i) >= 300:
+            z = pred["demand"][i]
+            out[f"{source} {weak} -> {strong}"] = unseen(models, weak, strong, w, s, z, hard[i])
     return out
 
 
@@ -184,7 +205,9 @@ def main() -> None:
     tables = {split: load(split) for split in ("test", "ood_test")}
     said = {split: predict(student, heads, table) for split, table in tables.items()}
     catalogue = json.loads((work_dir() / args.name / "abilities.json").read_text())
-    out = evaluate(args.name, catalogue, said, tables) | {"note": args.note}
+    without = left_out(args.name)
+    out = evaluate(args.name, catalogue, said, tables, without)
+    out |= {"note": args.note, "without": list(without)}
     with (work_dir() / "evaluations.jsonl").open("a") as file:
         file.write(json.dumps(out) + "\n")
     print(json.dumps(out, indent=1))

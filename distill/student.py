@@ -91,6 +91,7 @@ def run(args: argparse.Namespace, softened: Callable[[Table], Soft] | None = Non
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "shape.json").write_text(json.dumps(shape.as_dict()))
     (folder / "columns.json").write_text(json.dumps(table.columns))
+    (folder / "without.json").write_text(json.dumps(args.without))
     plan = Plan(
         args.name,
         epochs=args.epochs,
@@ -101,6 +102,12 @@ def run(args: argparse.Namespace, softened: Callable[[Table], Soft] | None = Non
     )
     soft = softened(table) if softened else None
     return train(plan, student, heads, table, tokenizer, soft)
+
+
+def left_out(name: str) -> tuple[str, ...]:
+    """The sources that a run never saw."""
+    file = work_dir() / name / "without.json"
+    return tuple(json.loads(file.read_text())) if file.exists() else ()
 
 
 def restore(name: str) -> tuple[Student, Heads]:
