@@ -38,7 +38,8 @@ class Feed(Protocol):
 
 def feed(console: Console, total: int) -> Feed:
     """The feed that suits where ``console`` writes to."""
-    return LiveFeed(console, total) if console.is_terminal else PlainFeed(console, total)
+    live = console.is_terminal and not console.is_dumb_terminal
+    return LiveFeed(console, total) if live else PlainFeed(console, total)
 
 
 class PlainFeed:

@@ -212,7 +212,7 @@ class MockUpstream:
         answer = answers.compose(model, body)
         cached = self._cache.look_up(model.name, body, prompt)
         bill = wire.Bill(prompt, cached, answer.tokens)
-        reply = wire.reply(answer, bill, body, exchange.body, exchange.number)
+        reply = wire.reply(model, answer, bill, body, raw=exchange.body, nth=exchange.number)
         if body.get("stream") is True:
             return await self._stream(exchange, request, model, reply, began)
         await self._until(began, model, answer.tokens)

@@ -22,9 +22,16 @@ from sidecar.demo.traffic import Result
 
 _BAR: Final = 20  # cells of a full share
 _NOTE: Final = (
-    "The models are mocks on 127.0.0.1: routing, tokens, bill and latency are real, answers "
-    "are not. With --keep all stays up, and your own client can use its base URL."
+    "The models are mocks on 127.0.0.1: routing, tokens, bill and latency are real, the "
+    "answers are not. With --keep it all stays up for a client of your own."
 )
+_REASONS: Final = {
+    "policy": "the cheapest that is likely to suffice",
+    "capability": "the only one with what it needs",
+    "deadline": "no reading in time: the default",
+    "classifier-down": "no classifier: the default",
+    "default": "nothing to read: the default",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,9 +185,10 @@ def _figures(summary: Summary) -> Table:
     if summary.p50_ms is not None and summary.p99_ms is not None:
         took = f"p50 {summary.p50_ms:.2f} ms   p99 {summary.p99_ms:.2f} ms"
         table.add_row("decision", f"{took}   on {summary.backend}")
-    reasons = "  ".join(f"{name} {count}" for name, count in summary.reasons)
-    table.add_row("reasons", Text(reasons))
     table.add_row("requests", f"{summary.requests} in {summary.seconds:.1f} s")
+    for i, (name, count) in enumerate(summary.reasons):
+        said = Text.assemble(f"{count:>4}  {name:<16}", (_REASONS.get(name, ""), "dim"))
+        table.add_row("" if i else "decided by", said)
     bad = len(summary.faults)
     table.add_row("errors", Text(str(bad), style="bold red" if bad else "green"))
     return table

@@ -29,12 +29,13 @@ class MockModel:
     vision: bool = True
     tools: bool = True
     json_schema: bool = True
+    delta_words: int = 1  # in one event of a stream: busy servers send several at a time
 
 
 DEFAULT_MODELS: Final = (
-    MockModel("llama-3.1-8b-instruct", 0.10, 210.0, "terse", 8_192, False, True, False),
-    MockModel("llama-3.1-70b-instruct", 0.22, 110.0, "plain", 32_768, False, True, True),
-    MockModel("gpt-4o-2024-08-06", 0.40, 85.0, "thorough"),
+    MockModel("llama-3.1-8b-instruct", 0.10, 210.0, "terse", 8_192, False, True, False, 4),
+    MockModel("llama-3.1-70b-instruct", 0.22, 110.0, "plain", 32_768, False, True, True, 3),
+    MockModel("gpt-4o-2024-08-06", 0.40, 85.0, "thorough", delta_words=2),
 )
 
 
@@ -81,4 +82,6 @@ def _fits(kind: object, value: object) -> bool:
             return value in get_args(Manner)
         case "str":
             return isinstance(value, str) and bool(value)
+        case "int":
+            return isinstance(value, int) and not isinstance(value, bool) and value >= 1
     return isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 0

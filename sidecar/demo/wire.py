@@ -143,6 +143,7 @@ class Reply:
     created: int
     choices: int = 1
     include_usage: bool = False
+    delta_words: int = 1
 
     def body(self) -> bytes:
         """The whole answer, unstreamed."""
@@ -178,7 +179,9 @@ class Reply:
             for piece in _JSON_CUTS.findall(call.arguments):
                 out += len(piece.encode()) / tokens.BYTES_PER_TOKEN
                 yield self._chunk(_arguments(i, piece), None, out)
-        for piece in _WORDS.findall(self.answer.text):
+        words = _WORDS.findall(self.answer.text)
+        for at in range(0, len(words), self.delta_words):
+            piece = "".join(words[at : at + self.delta_words])
             out += len(piece.encode()) / tokens.BYTES_PER_TOKEN
             yield self._chunk({"content": piece}, None, out)
         yield self._chunk({}, self.answer.finish, out)
@@ -220,16 +223,19 @@ def _arguments(i: int, text: str) -> dict[str, Any]:
     return {"tool_calls": [{"index": i, "function": {"arguments": text}}]}
 
 
-def reply(answer: Answer, bill: Bill, body: Mapping[str, Any], raw: bytes, nth: int) -> Reply:
+def reply(
+    model: MockModel, answer: Answer, bill: Bill, body: Mapping[str, Any], *, raw: bytes, nth: int
+) -> Reply:
     """The answer to request number ``nth`` in its envelope."""
     digest = hashlib.blake2b(raw, digest_size=8, salt=nth.to_bytes(8, "big")).hexdigest()
     options = body.get("stream_options") or {}
     return Reply(
         answer=answer,
         bill=bill,
-        model=body["model"],
+        model=model.name,
         id=f"chatcmpl-{digest}",
         created=int(time.time()),
         choices=body.get("n") or 1,
         include_usage=options.get("include_usage") is True,
+        delta_words=model.delta_words,
     )

@@ -115,7 +115,7 @@ def test_greetings_are_answered_briefly_and_proofs_at_length() -> None:
 def test_the_pieces_of_a_stream_joined_are_the_answer() -> None:
     for ask in ASKS:
         answer = answers.compose(LARGE, ask.body)
-        reply = wire.reply(answer, wire.Bill(1, 0, 1), {**ask.body, "model": "m"}, b"{}", 0)
+        reply = wire.reply(LARGE, answer, wire.Bill(1, 0, 1), ask.body, raw=b"{}", nth=0)
         text = arguments = ""
         for event in reply.events():
             data = event.data.removeprefix(b"data: ").strip()
