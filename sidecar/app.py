@@ -27,7 +27,7 @@ from sidecar.config.snapshot import Snapshot
 from sidecar.control.admin import admin_app
 from sidecar.encoder.abilities import Catalogue
 from sidecar.encoder.bundle import Bundle
-from sidecar.errors import ClassifierError, SidecarError
+from sidecar.errors import SidecarError
 from sidecar.features import features_of
 from sidecar.ingress import Ingress
 from sidecar.runtime import Mode, Runtime
@@ -130,7 +130,7 @@ class App:
         for model in self.runtime.snapshot.models.values():
             self.runtime.upstreams.prepare(model.upstream)
         for words in (1, 40, 400):
-            with contextlib.suppress(ClassifierError):
+            with contextlib.suppress(Exception):  # requests fail open, and so does starting
                 text = "Warm up. " * words
                 await self.runtime.classifier.classify(features_of(Prompt(user=text)))
 
