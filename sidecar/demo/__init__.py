@@ -2,5 +2,5 @@
 
 ``mock`` and what it is built of (``roster``, ``tokens``, ``samples``, ``answers``,
 ``wire``) are an upstream that the tests and the benchmarks use too. ``site``,
-``processes``, ``traffic``, ``feed``, ``report`` and ``runner`` are the command.
+``processes``, ``leash``, ``traffic``, ``feed``, ``report`` and ``runner`` are the command.
 """
