@@ -249,7 +249,8 @@ async def test_a_refusal_is_the_clients_own_exception_with_a_request_id(
         await client.chat.completions.create(**asked)
     assert caught.value.request_id == caught.value.response.headers["x-router-request-id"]
     assert caught.value.type == "invalid_request_error"
-    assert caught.value.request_id in caught.value.message
+    assert isinstance(caught.value.body, dict)
+    assert caught.value.body["request_id"] == caught.value.request_id
 
 
 @pytest.mark.parametrize(
