@@ -78,7 +78,7 @@ class Ingress:
         request_id = new_request_id()
         dialect = BY_PATH.get(request.path)
         telemetry = self._runtime.telemetry
-        telemetry.in_flight.inc()
+        telemetry.in_flight.value += 1
         try:
             if dialect is None:
                 await self._other(request, answer, request_id)
@@ -103,33 +103,38 @@ class Ingress:
             fault = Internal("The sidecar failed. The request id is in its log.")
             await self._refuse(answer, dialect, fault, request_id)
         finally:
-            telemetry.in_flight.dec()
+            telemetry.in_flight.value -= 1
         return answer
 
     async def _body(self, request: web.BaseRequest) -> bytes:
         """The whole body, or an error that says which limit it broke."""
         limits = self._runtime.snapshot.config.limits
         limit = int(limits.max_body_mb * 1024 * 1024)
-        too_large = BodyTooLarge(f"The body is larger than {limits.max_body_mb:g} MB.")
+        too_large = f"The body is larger than {limits.max_body_mb:g} MB."
         if (request.content_length or 0) > limit:
-            raise too_large
+            raise BodyTooLarge(too_large)
         if "expect" in request.headers and request.transport is not None:
             request.transport.write(_CONTINUE)
+        content = request.content
         chunks: list[bytes] = []
         size = 0
         try:
-            async with asyncio.timeout(limits.body_timeout_s):
-                while chunk := await request.content.readany():
-                    size += len(chunk)
-                    if size > limit:
-                        raise too_large
-                    chunks.append(chunk)
+            if content.is_eof():  # all of it came with its headers, as small bodies do
+                chunks.append(content.read_nowait(-1))
+                size = len(chunks[0])
+            else:
+                async with asyncio.timeout(limits.body_timeout_s):
+                    while size <= limit and (chunk := await content.readany()):
+                        size += len(chunk)
+                        chunks.append(chunk)
         except TimeoutError:
             raise BodyTimeout(
                 f"The body was not complete after {limits.body_timeout_s:g} s. Send all of it."
             ) from None
         except web.RequestPayloadError as exc:
             raise BadRequest("The body could not be read: check its encoding.") from exc
+        if size > limit:
+            raise BodyTooLarge(too_large)
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
     async def _other(self, request: web.BaseRequest, answer: Downstream, request_id: str) -> None:

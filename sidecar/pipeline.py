@@ -10,6 +10,7 @@ flows: the only requests that stop here are those no model can serve.
 from __future__ import annotations
 
 import logging
+from typing import Final
 
 from sidecar.clock import Clock
 from sidecar.config.snapshot import Snapshot
@@ -23,6 +24,7 @@ from sidecar.relay import Relay
 from sidecar.runtime import Runtime
 from sidecar.types import Call, Decision, Features, Reading
 
+UNREAD: Final = Features(window="", empty=True)
 log = logging.getLogger("sidecar.pipeline")
 
 
@@ -30,7 +32,8 @@ async def handle(received: Received, answer: Downstream, runtime: Runtime, clock
     """Answer one request, or raise the :class:`RequestError` to answer it with."""
     snapshot = runtime.snapshot
     call = parse(received)
-    features = features_of(call.prompt)
+    # only a route's requests are read: one that names its model needs no encoder
+    features = features_of(call.prompt) if call.model in snapshot.routes else UNREAD
     clock.lap("parse")
     decision = await decide(call, features, snapshot, runtime, clock)
     runtime.telemetry.decided(decision, clock, runtime.classifier.name)

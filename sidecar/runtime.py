@@ -39,7 +39,7 @@ class Runtime:
     pinned: str | None = None  # the kill switch's model, while it is on
 
     def __post_init__(self) -> None:
-        self.telemetry.config_generation.set(self.snapshot.generation)
+        self.telemetry.config_generation.value = self.snapshot.generation
 
     def pin(self, model: str) -> None:
         """Send every request to ``model``; :class:`NotFound` if it is not configured."""
@@ -49,11 +49,11 @@ class Runtime:
                 f"No model is called {model!r}. Use one of: {known}.", code="model_not_found"
             )
         self.pinned = model
-        self.telemetry.pinned.set(1)
+        self.telemetry.pinned.value = 1
 
     def unpin(self) -> None:
         self.pinned = None
-        self.telemetry.pinned.set(0)
+        self.telemetry.pinned.value = 0
 
     def reload(self) -> Snapshot:
         """Read the configuration again and swap it in whole.
@@ -79,5 +79,5 @@ class Runtime:
                 where = f"{self.config_file}: upstreams.{model.upstream.name}.ca_file"
                 raise ConfigError([f"{where}: cannot be used: {exc}"]) from None
         self.snapshot = new
-        self.telemetry.config_generation.set(new.generation)
+        self.telemetry.config_generation.value = new.generation
         return new

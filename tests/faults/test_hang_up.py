@@ -64,7 +64,7 @@ async def warm(sidecar: Running) -> Leaks:
 
 
 def in_flight(sidecar: Running) -> float:
-    return sidecar.app.runtime.telemetry.in_flight._value.get()
+    return sidecar.app.runtime.telemetry.in_flight.value
 
 
 @pytest.mark.parametrize("streamed", [False, True])

