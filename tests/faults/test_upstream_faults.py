@@ -210,7 +210,9 @@ async def test_when_none_says_anything_the_error_is_ours(
     assert (reply.status, error["code"]) == (status, code)
     assert error["type"] == "upstream_error"
     assert reply.header("x-router-request-id") == [error["request_id"]]
-    assert (len(upstream.seen), len(second.seen)) == (1, 1)
+    # a connection reset before a byte came may be tried once more, and no oftener
+    assert 1 <= len(upstream.seen) <= 2
+    assert 1 <= len(second.seen) <= 2
 
 
 async def test_an_unreachable_upstream_of_a_named_model_is_a_502_that_shows_no_url(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import resource
 import signal
 import sys
 from dataclasses import dataclass, field
@@ -74,18 +75,29 @@ async def serve(
     config: dict[str, object] | str,
     *options: str,
     env: dict[str, str] | None = None,
+    files: int | None = None,
 ) -> Process:
-    """Start ``sidecar serve`` over ``config``, on free ports unless ``options`` say others."""
+    """Start ``sidecar serve`` over ``config``, on free ports unless ``options`` say others.
+
+    ``files`` is the soft limit of open files that it starts with.
+    """
     text = config if isinstance(config, str) else yaml.safe_dump(config, sort_keys=False)
     file.write_text(text)  # noqa: ASYNC240  # a small file, and nothing else runs yet
     if not options:
         options = ("--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0")
+
+    def limit() -> None:
+        if files is not None:
+            _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (files, hard))
+
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-W", "error", "-m", "sidecar", "serve", "--config", str(file), *options,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         stdin=asyncio.subprocess.DEVNULL,
         env={**os.environ, **(env or {})},
+        preexec_fn=limit,
     )  # fmt: skip
     started = Process(process)
     started._readers = [
