@@ -12,7 +12,17 @@ from sidecar import __version__
 from sidecar.errors import ConfigError, SidecarError
 
 # In the order of the help: serving first, then what explains it, then offline work.
-_COMMANDS: Final = ("serve", "demo", "check", "explain", "score", "fit", "eval", "calibrate")
+_COMMANDS: Final = (
+    "serve",
+    "demo",
+    "check",
+    "explain",
+    "report",
+    "score",
+    "fit",
+    "eval",
+    "calibrate",
+)
 
 
 def parser(commands: Sequence[str] = _COMMANDS) -> argparse.ArgumentParser:

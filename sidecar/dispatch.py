@@ -10,7 +10,7 @@ other answer is the caller's, 4xx and 3xx included.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import orjson
@@ -23,7 +23,7 @@ from sidecar.dialects.body import edited
 from sidecar.errors import UpstreamBroken, UpstreamError, UpstreamsFailed, UpstreamTimeout
 from sidecar.sse import UsageStrip
 from sidecar.tap import AnswerTap, BlindTap, StreamTap, Tap
-from sidecar.types import Call, Decision, Edit
+from sidecar.types import Call, Decision, Edit, Failure
 from sidecar.upstream.base import UpstreamResponse, Upstreams
 
 _RETRIED: Final = frozenset({408, 429}) | frozenset(range(500, 600))
@@ -38,13 +38,13 @@ class Attempt:
 
     model: ModelSpec
     reason: str  # the decision's, or fallback:N
-    number: int  # of attempts made so far, this one included
     response: UpstreamResponse
     held: tuple[bytes, ...]
     ended: bool  # the body is whole and in ``held``
     streaming: bool
     tap: Tap
     strip: UsageStrip | None  # where the router asked for a count that the app did not
+    failures: tuple[Failure, ...] = ()  # attempts before this one
 
 
 async def dispatch(
@@ -57,31 +57,40 @@ async def dispatch(
     """
     refusal: Attempt | None = None
     failure: UpstreamError | None = None
-    for index, name in enumerate((decision.model, *decision.fallbacks)):
-        reason = f"fallback:{index}" if index else decision.reason
-        try:
-            attempt = await _attempt(call, snapshot.models[name], reason, index + 1, upstreams)
-        except UpstreamError as exc:
-            failure = exc
-            continue
+    failures: list[Failure] = []
+    try:
+        for index, name in enumerate((decision.model, *decision.fallbacks)):
+            reason = f"fallback:{index}" if index else decision.reason
+            try:
+                attempt = await _attempt(call, snapshot.models[name], reason, upstreams)
+            except UpstreamError as exc:
+                failure = exc
+                failures.append(Failure(name, str(exc)))
+                continue
+            attempt = replace(attempt, failures=tuple(failures))
+            if refusal is not None:
+                refusal.response.close()
+                refusal = None
+            if attempt.response.status not in _RETRIED:
+                return attempt
+            refusal = attempt
+            failures.append(Failure(name, f"status {attempt.response.status}"))
+        if refusal is not None:
+            last, refusal = refusal, None
+            return last
+    finally:
         if refusal is not None:
             refusal.response.close()
-        if attempt.response.status not in _RETRIED:
-            return attempt
-        refusal = attempt
-    if refusal is not None:
-        return refusal
     assert failure is not None  # at least one candidate was tried
     raise UpstreamsFailed(
         f"No upstream could answer; the last said: {failure}. Try again.",
         status=failure.status,
         code=failure.code,
+        failures=tuple((f.model, f.why) for f in failures),
     ) from failure
 
 
-async def _attempt(
-    call: Call, model: ModelSpec, reason: str, number: int, upstreams: Upstreams
-) -> Attempt:
+async def _attempt(call: Call, model: ModelSpec, reason: str, upstreams: Upstreams) -> Attempt:
     """One model asked, up to its first content; :class:`UpstreamError` if it has none."""
     upstream = model.upstream
     dialect = DIALECTS[call.dialect]
@@ -103,7 +112,7 @@ async def _attempt(
     except TimeoutError:
         raise UpstreamTimeout(f"{model.name} sent no content in time") from None
     strip = UsageStrip() if counting and streaming and isinstance(tap, StreamTap) else None
-    return Attempt(model, reason, number, response, tuple(held), ended, streaming, tap, strip)
+    return Attempt(model, reason, response, tuple(held), ended, streaming, tap, strip)
 
 
 def _tap_for(response: UpstreamResponse, dialect: Dialect) -> tuple[Tap, bool]:

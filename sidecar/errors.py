@@ -154,11 +154,22 @@ class HeadersTooLarge(RequestError):
 
 
 class UpstreamsFailed(RequestError):
-    """Every candidate failed and none of them gave an answer to pass on."""
+    """Every candidate failed and none of them gave an answer to pass on.
+
+    ``failures`` are (model, reason) of each attempt.
+    """
 
     status = 502
     kind = "upstream_error"
 
-    def __init__(self, message: str, *, status: int, code: str) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int,
+        code: str,
+        failures: tuple[tuple[str, str], ...] = (),
+    ) -> None:
         super().__init__(message, code=code)
         self.status = status
+        self.failures = failures

@@ -13,6 +13,7 @@ from typing import Final
 
 from multidict import CIMultiDict
 
+from sidecar.account import decision_ms
 from sidecar.clock import Clock
 from sidecar.config.snapshot import UpstreamSpec
 from sidecar.errors import BadRequest
@@ -151,11 +152,10 @@ def add_router(head: CIMultiDict[str], call: Call, decision: Decision, clock: Cl
 
     The model and the reason are the decision's; a fallback overwrites them.
     """
-    decided = sum(ms for stage, ms in clock.laps.items() if stage != "upstream")
     head["x-router-model"] = decision.model
     head["x-router-route"] = decision.route
     head["x-router-reason"] = decision.reason
-    head["x-router-decision-ms"] = f"{decided:.3f}"
+    head["x-router-decision-ms"] = f"{decision_ms(clock):.3f}"
     head["x-router-request-id"] = call.request_id
     head["Server-Timing"] = clock.server_timing()
     if call.hints.explain:

@@ -10,19 +10,22 @@ flows: the only requests that stop here are those no model can serve.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from functools import partial
 from typing import Final
 
+from sidecar.account import entry
 from sidecar.clock import Clock
 from sidecar.config.snapshot import Snapshot
 from sidecar.decide import choose, fall_back, plan
 from sidecar.dispatch import dispatch
 from sidecar.downstream import Downstream
-from sidecar.errors import ClassifierDown, ClassifierError, RequestError
+from sidecar.errors import ClassifierDown, ClassifierError, RequestError, UpstreamsFailed
 from sidecar.features import features_of
 from sidecar.parse import Received, parse
 from sidecar.relay import Relay
 from sidecar.runtime import Runtime
-from sidecar.types import Call, Decision, Features, Reading
+from sidecar.types import Call, Decision, Failure, Features, Outcome, Reading, Usage
 
 UNREAD: Final = Features(window="", empty=True)
 log = logging.getLogger("sidecar.pipeline")
@@ -38,13 +41,38 @@ async def handle(received: Received, answer: Downstream, runtime: Runtime, clock
     decision = await decide(call, features, snapshot, runtime, clock)
     runtime.telemetry.decided(decision, clock, runtime.classifier.name)
 
-    attempt = await dispatch(call, decision, snapshot, runtime.upstreams)
-    clock.lap("upstream")
-    relay = Relay(call, attempt, answer, clock)
+    outcome: Callable[[], Outcome] = partial(unanswered, decision, clock)
     try:
+        attempt = await dispatch(call, decision, snapshot, runtime.upstreams)
+        clock.lap("upstream")
+        relay = Relay(call, attempt, answer, clock)
+        outcome = relay.outcome
         await relay.run(decision)
-    finally:  # a caller who hangs up is accounted for too
-        runtime.telemetry.account(call, decision, relay.outcome(), snapshot)
+    except UpstreamsFailed as exc:
+        outcome = partial(unanswered, decision, clock, exc)
+        raise
+    finally:  # a caller who hangs up is accounted for too, and so is a failure
+        how = outcome()
+        runtime.telemetry.account(decision, how, snapshot)
+        if runtime.decisions is not None:
+            runtime.decisions.write(entry(call, decision, how, snapshot, clock))
+
+
+def unanswered(decision: Decision, clock: Clock, failed: UpstreamsFailed | None = None) -> Outcome:
+    """The outcome of a request that no upstream answered, or whose caller left before one did."""
+    failures = tuple(Failure(*each) for each in failed.failures) if failed else ()
+    return Outcome(
+        model=failures[-1].model if failures else decision.model,
+        reason=decision.reason,
+        status=failed.status if failed else 499,  # nginx's word for a caller who left
+        attempts=max(1, len(failures)),
+        bytes_sent=0,
+        usage=Usage(),
+        ended="failed" if failed else "hang-up",
+        first_byte_ms=None,
+        total_ms=clock.elapsed_ms(),
+        failures=failures,
+    )
 
 
 async def decide(

@@ -129,10 +129,11 @@ class Relay:
             model=attempt.model.name,
             reason=attempt.reason,
             status=attempt.response.status,
-            attempts=attempt.number,
+            attempts=len(attempt.failures) + 1,
             bytes_sent=self._answer.bytes_sent,
             usage=attempt.tap.usage(),
             ended=self._ended,
             first_byte_ms=self._first_ms,
             total_ms=self._clock.elapsed_ms(),
+            failures=attempt.failures,
         )

@@ -13,6 +13,7 @@ from pathlib import Path
 from sidecar.classify.base import Classifier
 from sidecar.config import loader
 from sidecar.config.snapshot import Snapshot
+from sidecar.decision_log import Sink
 from sidecar.encoder.abilities import Catalogue
 from sidecar.errors import ConfigError, NotFound
 from sidecar.telemetry import Telemetry
@@ -34,6 +35,7 @@ class Runtime:
     classifier: Classifier
     abilities: Catalogue
     upstreams: Upstreams
+    decisions: Sink | None = None  # the decision log, where one is configured
     telemetry: Telemetry = field(default_factory=Telemetry)
     mode: Mode = Mode.STARTING
     pinned: str | None = None  # the kill switch's model, while it is on
@@ -65,7 +67,7 @@ class Runtime:
         new = loader.load(self.config_file, self.abilities, generation=old.generation + 1)
         fixed = [
             f"{self.config_file}: {section}: changing it needs a restart"
-            for section in ("listen", "admin", "classifier", "upstream_client")
+            for section in ("listen", "admin", "classifier", "upstream_client", "decision_log")
             if getattr(old.config, section) != getattr(new.config, section)
         ]
         if self.pinned is not None and self.pinned not in new.models:

@@ -15,7 +15,7 @@ from prometheus_client.exposition import generate_latest
 from sidecar.clock import Clock
 from sidecar.config.snapshot import Snapshot
 from sidecar.metrics import Collector, Counter, Gauge, Histogram
-from sidecar.types import Call, Decision, Outcome
+from sidecar.types import Decision, Outcome
 
 _DECISION_BOUNDS: Final = (
     0.0005, 0.001, 0.002, 0.003, 0.004, 0.005, 0.006, 0.008, 0.01, 0.015, 0.025, 0.05, 0.1, 0.25,
@@ -92,7 +92,7 @@ class Telemetry:
             self._stage_time.observe((stage,), ms / 1e3)
         self._decision_time.observe((backend,), total / 1e3)
 
-    def account(self, call: Call, decision: Decision, outcome: Outcome, snapshot: Snapshot) -> None:
+    def account(self, decision: Decision, outcome: Outcome, snapshot: Snapshot) -> None:
         """Count one answer, its tokens and its price."""
         model, usage = outcome.model, outcome.usage
         self._answers.add((model, str(outcome.status), outcome.ended))

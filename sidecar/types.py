@@ -182,6 +182,14 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
+class Failure:
+    """An attempt that gave nothing to pass on. What it cost, nobody said."""
+
+    model: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
     """How the answer went, once the last byte is out or the caller is gone."""
 
@@ -191,6 +199,7 @@ class Outcome:
     attempts: int
     bytes_sent: int
     usage: Usage
-    ended: str  # complete | hang-up | upstream-broken | refused
+    ended: str  # complete | hang-up | upstream-broken | refused | failed
     first_byte_ms: float | None  # from the parsed request to the upstream's first content
     total_ms: float
+    failures: tuple[Failure, ...] = ()  # attempts before this one

@@ -164,6 +164,14 @@ class Limits(Section):
     keepalive_s: Seconds = 75.0
 
 
+class DecisionLog(Section):
+    """One JSON line a request, without any text of it."""
+
+    file: Annotated[str, Field(min_length=1)]  # "-" is standard output
+    max_mb: Annotated[float, Field(gt=0, le=100_000)] = 100.0
+    keep: Annotated[int, Field(ge=0, le=1000)] = 5  # rotated files beside it
+
+
 class Config(Section):
     listen: Listen = "127.0.0.1:8080"
     admin: Listen = "127.0.0.1:9090"
@@ -172,5 +180,6 @@ class Config(Section):
     models: Annotated[dict[Name, Model], Field(min_length=1)]
     routes: dict[Name, Route] = {}
     upstream_client: Literal["lean", "aiohttp"] = "lean"
+    decision_log: DecisionLog | None = None
     limits: Limits = Limits()
     drain_s: Seconds = 30.0

@@ -8,10 +8,15 @@ tokens. One instance belongs to one worker thread: the tokenizer is not shared.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
+
+# ONNX Runtime's Linux wheels report usage to their maker unless told not to before
+# the import. Nothing of this process leaves the premises on its own account.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 import onnxruntime as ort
 from numpy.typing import NDArray
 

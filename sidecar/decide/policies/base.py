@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 from sidecar.config.snapshot import RouteSpec
 from sidecar.types import Candidate, Reading
@@ -16,6 +17,9 @@ class Choice:
     order: tuple[str, ...]
     why: str
 
+
+# Above this out-of-distribution score a reading ranks nothing.
+ABSTAIN: Final = 0.5
 
 # (capable candidates with probabilities, the reading, the route, the quality a
 # caller asked for) -> the choice. Pure; at least one candidate is given.
@@ -38,3 +42,9 @@ def in_order(candidates: tuple[Candidate, ...], enough: float) -> list[Candidate
     reach.sort(key=lambda c: (c.cost_usd, -likelihood(c)))
     short.sort(key=lambda c: (-likelihood(c), c.cost_usd))
     return reach + short
+
+
+def dearest_first(candidates: tuple[Candidate, ...]) -> Choice:
+    """The order where the reading is not to be believed: up, by what a model costs."""
+    order = sorted(candidates, key=lambda c: -c.cost_usd)
+    return Choice(tuple(c.model for c in order), "unlike the training data: it goes up")

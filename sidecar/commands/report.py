@@ -1,0 +1,87 @@
+"""``sidecar report LOG``: what the router saved, from its decision log."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from sidecar.errors import DataError
+
+
+def register(subparsers: Any) -> None:
+    command = subparsers.add_parser("report", help="savings against always-strong, from a log")
+    command.add_argument("log", type=Path, metavar="LOG")
+    command.add_argument("--json", action="store_true", help="one JSON object on stdout")
+    command.add_argument(
+        "--router-usd-per-hour",
+        type=float,
+        default=0.01,
+        metavar="USD",
+        help="what a sidecar costs to run, counted against the savings (0.01)",
+    )
+    command.set_defaults(func=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    from sidecar.offline.report import summed  # noqa: PLC0415
+
+    try:
+        with args.log.open("rb") as lines:
+            report = summed(lines, args.router_usd_per_hour).as_dict()
+    except OSError as exc:
+        raise DataError(f"Cannot read the log {args.log}: {exc.strerror}.") from exc
+    if not report["requests"]:
+        raise DataError(f"{args.log} has no decision in it. Set decision_log.file and send some.")
+    if args.json:
+        print(json.dumps(report, indent=2))
+    else:
+        _show(report)
+    return 0
+
+
+def _show(report: dict[str, Any]) -> None:
+    from rich.console import Console  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+
+    console = Console(highlight=False)
+    share = report["saved_share"]
+    console.print(
+        f"{report['requests']} requests from {report['from']} to {report['to']}: "
+        f"[bold green]{report['saved_usd']:.4f} USD saved[/]"
+        + (f" ([bold]{share:.1%}[/] of always-strong)" if share is not None else "")
+    )
+    sums = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    for name, key in (
+        ("always strong", "cost_strong_usd"),
+        ("paid", "cost_usd"),
+        ("failed attempts, assumed paid", "retries_usd"),
+        ("the router itself", "router_usd"),
+    ):
+        sums.add_row(name, f"{report[key]:.4f} USD")
+    sums.add_row("decision", f"p50 {report['decision_ms']['p50']:.2f} ms")
+    sums.add_row("", f"p99 {report['decision_ms']['p99']:.2f} ms")
+    for name, key in (
+        ("answers of unknown cost", "unknown_cost"),
+        ("requests without an answer", "failed"),
+        ("lines that are no decision", "bad_lines"),
+    ):
+        if report[key]:
+            sums.add_row(name, str(report[key]))
+    console.print(sums)
+    for title in ("routes", "models", "tenants"):
+        table = Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0))
+        for column in ("", "requests", "paid USD", "always strong USD", "fallbacks", "failed"):
+            table.add_column(column, justify="right" if column else "left")
+        for name, row in report[title].items():
+            table.add_row(
+                name,
+                str(row["requests"]),
+                f"{row['cost_usd']:.4f}",
+                f"{row['cost_strong_usd']:.4f}",
+                str(row["fallbacks"]),
+                str(row["failed"]),
+            )
+        console.print()
+        console.print(table)

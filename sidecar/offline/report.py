@@ -1,0 +1,133 @@
+"""Savings from a decision log, with everything counted that counts against them.
+
+What was paid is the sum over answers whose upstream counted tokens; what
+always-strong would have paid is the same tokens at the price of the dearest
+model each request could have gone to. Against the saving stand the sidecar's own
+running cost over the log's span, and attempts that failed, each at what its model
+was expected to cost for that request: nobody said what they cost, so all of it is
+assumed. Answers of unknown cost are left out of both sums and counted apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import orjson
+
+
+@dataclass(slots=True)
+class Share:
+    """One line of the report: a route, a model, a tenant, or everything."""
+
+    requests: int = 0
+    unknown: int = 0  # answered, and nobody counted
+    failed: int = 0  # requests without an answer
+    fallbacks: int = 0
+    cost_usd: float = 0.0
+    cost_strong_usd: float = 0.0
+    retries_usd: float = 0.0
+    by_reason: dict[str, int] = field(default_factory=dict)
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        self.requests += 1
+        reason = str(row["answered"])
+        kind = "fallback" if reason.startswith("fallback:") else reason
+        self.by_reason[kind] = self.by_reason.get(kind, 0) + 1
+        self.fallbacks += kind == "fallback"
+        expected = {c["model"]: c["cost_usd"] for c in row["candidates"]}
+        self.retries_usd += sum(expected.get(f["model"], 0.0) for f in row["failed"])
+        if row["ended"] == "failed":
+            self.failed += 1
+        elif row["cost_usd"] is None or row["cost_strong_usd"] is None:
+            self.unknown += 1
+        else:
+            self.cost_usd += row["cost_usd"]
+            self.cost_strong_usd += row["cost_strong_usd"]
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "requests": self.requests,
+            "unknown_cost": self.unknown,
+            "failed": self.failed,
+            "fallbacks": self.fallbacks,
+            "cost_usd": round(self.cost_usd, 6),
+            "cost_strong_usd": round(self.cost_strong_usd, 6),
+            "retries_usd": round(self.retries_usd, 6),
+            "reasons": dict(sorted(self.by_reason.items())),
+        }
+
+
+@dataclass(slots=True)
+class Report:
+    """A whole log, summed."""
+
+    total: Share = field(default_factory=Share)
+    routes: dict[str, Share] = field(default_factory=dict)
+    models: dict[str, Share] = field(default_factory=dict)
+    tenants: dict[str, Share] = field(default_factory=dict)
+    decision_ms: list[float] = field(default_factory=list)
+    first: datetime | None = None
+    last: datetime | None = None
+    bad_lines: int = 0
+    router_usd: float = 0.0
+
+    @property
+    def saved_usd(self) -> float:
+        """What is left of the difference once the router's own cost is taken off."""
+        total = self.total
+        return total.cost_strong_usd - total.cost_usd - total.retries_usd - self.router_usd
+
+    def as_dict(self) -> dict[str, Any]:
+        strong = self.total.cost_strong_usd
+        ordered = sorted(self.decision_ms)
+        return {
+            **self.total.as_dict(),
+            "router_usd": round(self.router_usd, 6),
+            "saved_usd": round(self.saved_usd, 6),
+            "saved_share": round(self.saved_usd / strong, 4) if strong else None,
+            "decision_ms": {
+                "p50": _at(ordered, 0.5),
+                "p99": _at(ordered, 0.99),
+            },
+            "from": self.first.isoformat() if self.first else None,
+            "to": self.last.isoformat() if self.last else None,
+            "bad_lines": self.bad_lines,
+            "routes": {name: share.as_dict() for name, share in sorted(self.routes.items())},
+            "models": {name: share.as_dict() for name, share in sorted(self.models.items())},
+            "tenants": {name: share.as_dict() for name, share in sorted(self.tenants.items())},
+        }
+
+
+def summed(lines: Iterable[bytes], router_usd_per_hour: float = 0.0) -> Report:
+    """The report of a log's lines. A line that is none is counted and passed over."""
+    report = Report()
+    for line in lines:
+        if not line.strip():
+            continue
+        try:
+            row = orjson.loads(line)
+            when = datetime.fromisoformat(row["time"])
+            report.total.add(row)
+        except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError):
+            report.bad_lines += 1
+            continue
+        report.first = when if report.first is None else min(report.first, when)
+        report.last = when if report.last is None else max(report.last, when)
+        report.decision_ms.append(float(row["ms"]["decision"]))
+        for shares, key in (
+            (report.routes, row["route"]),
+            (report.models, row["model"]),
+            (report.tenants, row["tenant"] or "-"),
+        ):
+            shares.setdefault(str(key), Share()).add(row)
+    if report.first and report.last:
+        hours = (report.last - report.first).total_seconds() / 3600
+        report.router_usd = hours * router_usd_per_hour
+    return report
+
+
+def _at(ordered: list[float], share: float) -> float | None:
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else None
