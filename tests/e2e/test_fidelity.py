@@ -77,12 +77,14 @@ ODD_STREAMS = {
 }
 
 
+@pytest.mark.parametrize("counted", [False, True])
 @pytest.mark.parametrize("name", ODD_STREAMS)
 async def test_a_stream_is_relayed_byte_for_byte(
-    sidecar: Running, upstream: RawUpstream, name: str
+    sidecar: Running, upstream: RawUpstream, name: str, counted: bool
 ) -> None:
     upstream.script = stream(*ODD_STREAMS[name])
-    reply = await ask(sidecar, post(chat(stream=True)))
+    options = {"stream_options": {"include_usage": True}} if counted else {}
+    reply = await ask(sidecar, post(chat(stream=True, **options)))
     assert (reply.status, reply.whole) == (200, True)
     assert reply.body == b"".join(ODD_STREAMS[name])
     assert reply.header("x-accel-buffering") == ["no"]

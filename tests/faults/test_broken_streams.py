@@ -48,12 +48,14 @@ async def ask(sidecar: Running, **fields: Any) -> Reply:
     return await exchange(sidecar.app.listen, post(chat(**{"stream": True, **fields})))
 
 
+@pytest.mark.parametrize("counted", [False, True])
 @pytest.mark.parametrize("name", BREAKS)
 async def test_a_stream_that_breaks_ends_with_an_error_event(
-    sidecar: Running, upstream: RawUpstream, second: RawUpstream, name: str
+    sidecar: Running, upstream: RawUpstream, second: RawUpstream, name: str, counted: bool
 ) -> None:
     upstream.script = BREAKS[name]
-    reply = await ask(sidecar)
+    # where the app asked for the usage itself, half an event is passed on as it came
+    reply = await ask(sidecar, stream_options={"include_usage": counted})
     assert reply.status == 200
     assert reply.body.startswith(ONE)
     *_, last, rest = reply.body.split(b"\n\n")

@@ -134,6 +134,17 @@ async def test_before_content_the_next_candidate_answers_unnoticed(
     assert second.seen[0].json["model"] == "huge-1"
 
 
+async def test_after_an_error_in_place_of_content_nothing_more_is_waited_for(
+    start: Start, config: dict[str, object], upstream: RawUpstream, second: RawUpstream
+) -> None:
+    config["upstreams"]["local"]["timeouts"] = {"first_content_s": 3600}  # type: ignore[index]
+    fault = b'data: {"error":{"message":"overloaded"}}\n\n'
+    upstream.script = raw(STREAM_HEAD, chunk(ROLE), chunk(fault), 3600.0)
+    second.script = stream(GOOD)
+    reply = await ask(await start(config), stream=True)
+    assert (reply.body, reply.header("x-router-reason")) == (GOOD, ["fallback:1"])
+
+
 async def test_a_refused_connection_leads_to_the_next_candidate(
     start: Start, second: RawUpstream
 ) -> None:
