@@ -200,7 +200,7 @@ async def test_a_request_in_flight_keeps_the_config_it_began_with(
     upstream.script = play
     async with await Wire.to(sidecar.app.listen) as wire:
         wire.send(post(chat()))
-        while not upstream.seen:  # noqa: ASYNC110
+        while not upstream.seen:
             await asyncio.sleep(0.01)
         config["models"]["large"]["upstream_model"] = "huge-2"
         config["routes"]["auto"] |= {"models": ["small"], "default": "small"}

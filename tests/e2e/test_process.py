@@ -118,7 +118,7 @@ async def test_sigterm_drains_a_stream_in_flight_and_readyz_tells(
         assert await wire.chunk() == one
         sidecar.terminate()
         async with asyncio.timeout(20):
-            while (ready := await get(sidecar.admin, "/readyz")).status == 200:  # noqa: ASYNC110
+            while (ready := await get(sidecar.admin, "/readyz")).status == 200:
                 await asyncio.sleep(0.02)
         assert (ready.status, ready.json["mode"]) == (503, "draining")
         assert (await get(sidecar.admin, "/livez")).status == 200

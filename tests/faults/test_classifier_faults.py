@@ -52,7 +52,7 @@ class Traffic:
         """Wait for so many more answers."""
         until = len(self.reasons) + more
         async with asyncio.timeout(60):
-            while len(self.reasons) < until:  # noqa: ASYNC110
+            while len(self.reasons) < until:
                 await asyncio.sleep(0.01)
 
 

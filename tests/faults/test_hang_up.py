@@ -29,7 +29,7 @@ GENEROUS = 20.0
 
 async def until(holds: Callable[[], bool], seconds: float = GENEROUS) -> None:
     async with asyncio.timeout(seconds):
-        while not holds():  # noqa: ASYNC110  # what is waited for has no event
+        while not holds():  # what is waited for has no event
             await asyncio.sleep(0.01)
 
 

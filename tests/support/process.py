@@ -82,7 +82,7 @@ async def serve(
     ``files`` is the soft limit of open files that it starts with.
     """
     text = config if isinstance(config, str) else yaml.safe_dump(config, sort_keys=False)
-    file.write_text(text)  # noqa: ASYNC240  # a small file, and nothing else runs yet
+    file.write_text(text)  # a small file, and nothing else runs yet
     if not options:
         options = ("--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0")
 

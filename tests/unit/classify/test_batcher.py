@@ -70,7 +70,7 @@ async def busy(classifier: BatchingClassifier, reader: GatedReader) -> asyncio.T
 
 async def queued(classifier: BatchingClassifier, count: int) -> None:
     async with asyncio.timeout(GENEROUS):
-        while classifier.queued < count:  # noqa: ASYNC110
+        while classifier.queued < count:
             await asyncio.sleep(0.001)
 
 

@@ -44,7 +44,7 @@ async def test_a_child_that_ignores_sigterm_is_killed(
     code = "import signal, time; signal.signal(15, signal.SIG_IGN); print(1); time.sleep(60)"
     log = tmp_path / "log"
     async with processes._child(["-c", code], log, {}) as child:
-        while not log.read_text():  # until it has said that it ignores it  # noqa: ASYNC110
+        while not log.read_text():  # until it has said that it ignores it
             await asyncio.sleep(0.01)
     assert child.process.returncode == -signal.SIGKILL
 
