@@ -31,6 +31,7 @@ from sidecar.encoder.abilities import Catalogue
 from sidecar.encoder.bundle import Bundle
 from sidecar.errors import SidecarError
 from sidecar.features import features_of
+from sidecar.fleet import Fleet, command_line, follow
 from sidecar.ingress import Ingress
 from sidecar.runtime import Mode, Runtime
 from sidecar.types import Prompt
@@ -44,6 +45,7 @@ log = logging.getLogger("sidecar.app")
 # of the encoder; at the default of 5 ms a busy event loop would make it wait
 # most of the decision's deadline for that.
 _SWITCH_INTERVAL_S = 0.0005
+_GRACE_S = 5.0  # beyond the drain, for a worker to close what it has open
 _FILES = 65_536  # open files that are room enough
 
 
@@ -84,6 +86,7 @@ class App:
         self.why = why
         self._public: web.ServerRunner | None = None
         self._admin: web.AppRunner | None = None
+        self._fleet: Fleet | None = None
         self.listen = ""
         self.admin = ""
 
@@ -95,10 +98,14 @@ class App:
         listen: str | None = None,
         admin: str | None = None,
         classifier: Classifier | None = None,
+        workers: int = 1,
+        follower: int | None = None,
     ) -> App:
         """Wire, listen and be ready. A port of 0 takes a free one.
 
-        ``classifier`` replaces the configured one, for drills and tests.
+        ``classifier`` replaces the configured one, for drills and tests. With
+        ``workers`` the others are started too; ``follower`` is the number of one
+        of those, which has no admin port.
         """
         loaded = load(config_file)
         snapshot = loaded.snapshot
@@ -115,23 +122,33 @@ class App:
         )
         app = cls(runtime, chosen.why)
         try:
-            runtime.decisions = _decision_log(snapshot.config.decision_log)
-            await app._listen(listen or snapshot.config.listen, admin or snapshot.config.admin)
+            runtime.decisions = _decision_log(snapshot.config.decision_log, follower)
+            shared = workers > 1 or follower is not None
+            await app._listen(listen or snapshot.config.listen, shared=shared)
+            if follower is None:
+                command = command_line(["--config", str(config_file), "--listen", app.listen])
+                app._fleet = Fleet(runtime, command, workers - 1)
+                await app._listen_admin(admin or snapshot.config.admin, app._fleet)
             await app._warm_up()
+            if app._fleet is not None:
+                await app._fleet.start()
         except BaseException:
             await app.stop()
             raise
         runtime.mode = Mode.READY
         return app
 
-    async def _listen(self, listen: str, admin: str) -> None:
+    async def _listen(self, listen: str, *, shared: bool) -> None:
         drain = self.runtime.snapshot.config.drain_s
-        self._admin = web.AppRunner(admin_app(self.runtime), access_log=None, shutdown_timeout=1.0)
-        await self._admin.setup()
-        self.admin = await _bind(self._admin, admin)
         self._public = web.ServerRunner(Ingress(self.runtime).server(), shutdown_timeout=drain)
         await self._public.setup()
-        self.listen = await _bind(self._public, listen)
+        self.listen = await _bind(self._public, listen, shared=shared)
+
+    async def _listen_admin(self, admin: str, fleet: Fleet) -> None:
+        application = admin_app(self.runtime, fleet)
+        self._admin = web.AppRunner(application, access_log=None, shutdown_timeout=1.0)
+        await self._admin.setup()
+        self.admin = await _bind(self._admin, admin)
 
     async def _warm_up(self) -> None:
         """Do what the first requests would wait for; being slow here costs nobody."""
@@ -145,8 +162,10 @@ class App:
     async def stop(self) -> None:
         """Drain and close. The admin port answers, not ready, until the last request is done."""
         self.runtime.mode = Mode.DRAINING
-        if self._public is not None:
-            await self._public.cleanup()
+        drain = self.runtime.snapshot.config.drain_s
+        others = self._fleet.stop(drain + _GRACE_S) if self._fleet else asyncio.sleep(0)
+        own = self._public.cleanup() if self._public else asyncio.sleep(0)
+        await asyncio.gather(others, own)
         if self.runtime.decisions is not None:
             await self.runtime.decisions.close()
         await self.runtime.upstreams.close()
@@ -155,21 +174,29 @@ class App:
             await self._admin.cleanup()
 
 
-def _decision_log(settings: DecisionLog | None) -> FileSink | None:
+def _decision_log(settings: DecisionLog | None, follower: int | None) -> FileSink | None:
+    """The decision log; each follower has a file of its own, for each rotates its own."""
     if settings is None:
         return None
+    own = follower is not None and settings.file != "-"
+    name = f"{settings.file}.worker{follower}" if own else settings.file
     try:
-        return FileSink(settings.file, int(settings.max_mb * 2**20), settings.keep)
+        return FileSink(name, int(settings.max_mb * 2**20), settings.keep)
     except OSError as exc:
         raise LogError(f"Cannot write decision_log.file {settings.file}: {exc.strerror}.") from exc
 
 
-async def _bind(runner: web.BaseRunner, address: str) -> str:
-    """Listen on ``host:port``; the address with the port the system gave."""
+async def _bind(runner: web.BaseRunner, address: str, *, shared: bool = False) -> str:
+    """Listen on ``host:port``; the address with the port the system gave.
+
+    Only workers of one sidecar share a port: for anyone else a port that is
+    taken must stay an error.
+    """
     host, _, port = address.rpartition(":")
     host = host.strip("[]")
     try:
-        await web.TCPSite(runner, host, int(port), backlog=1024).start()
+        reuse = shared or None
+        await web.TCPSite(runner, host, int(port), backlog=1024, reuse_port=reuse).start()
     except OSError as exc:
         raise BindError(f"Cannot listen on {address}: {exc.strerror}.") from exc
     bound = runner.addresses[-1][1]
@@ -192,7 +219,7 @@ def _allow_files() -> None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
-async def serve(config_file: Path, listen: str | None, admin: str | None) -> None:
+async def serve(config_file: Path, listen: str | None, admin: str | None, workers: int) -> None:
     """Serve until SIGTERM or SIGINT."""
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
     _allow_files()
@@ -200,11 +227,26 @@ async def serve(config_file: Path, listen: str | None, admin: str | None) -> Non
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    app = await App.start(config_file, listen=listen, admin=admin)
+    app = await App.start(config_file, listen=listen, admin=admin, workers=workers)
     for warning in app.runtime.snapshot.warnings:
         log.warning("%s", warning)
     print(f"classifier: {app.why}", flush=True)
     log.info("serving on http://%s/v1, admin on http://%s", app.listen, app.admin)
     await stop.wait()
     log.info("draining: up to %g s for requests in flight", app.runtime.snapshot.config.drain_s)
+    await app.stop()
+
+
+async def serve_as_follower(config_file: Path, listen: str, number: int, fd: int) -> None:
+    """Serve as one of several workers, until the leader says so or is gone.
+
+    SIGTERM and SIGINT go to the whole process group: the leader answers for all.
+    """
+    sys.setswitchinterval(_SWITCH_INTERVAL_S)
+    _allow_files()
+    loop = asyncio.get_running_loop()
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(signum, log.debug, "the leader decides")
+    app = await App.start(config_file, listen=listen, follower=number)
+    await follow(fd, app.runtime)
     await app.stop()

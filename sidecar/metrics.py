@@ -4,13 +4,14 @@ A dict and an addition each; Prometheus's own client turns them into its text
 when it scrapes, through its custom-collector seam. Its metric objects take a
 lock and a chain of lookups for each label set, which at a dozen samples a
 request costs more than relaying the request does. One thread writes: the event
-loop's.
+loop's. :meth:`dump` and :meth:`absorb` carry a worker's counts to its leader.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 from prometheus_client.core import (
     CounterMetricFamily,
@@ -32,6 +33,13 @@ class Counter:
     def add(self, labels: Labels, amount: float = 1.0) -> None:
         self._sums[labels] = self._sums.get(labels, 0.0) + amount
 
+    def dump(self) -> Any:
+        return list(self._sums.items())
+
+    def absorb(self, dump: Any) -> None:
+        for labels, total in dump:
+            self.add(tuple(labels), total)
+
     def collect(self) -> Metric:
         family = CounterMetricFamily(self.name, self.text, labels=self.labels)
         for labels, total in self._sums.items():
@@ -40,11 +48,18 @@ class Counter:
 
 
 class Gauge:
-    """One value, without labels."""
+    """One value, without labels. Over several workers the sum, or what all have alike."""
 
-    def __init__(self, name: str, text: str) -> None:
+    def __init__(self, name: str, text: str, *, alike: bool = False) -> None:
         self.name, self.text = name, text
         self.value = 0.0
+        self._alike = alike
+
+    def dump(self) -> Any:
+        return self.value
+
+    def absorb(self, dump: Any) -> None:
+        self.value = max(self.value, dump) if self._alike else self.value + dump
 
     def collect(self) -> Metric:
         return GaugeMetricFamily(self.name, self.text, value=self.value)
@@ -66,6 +81,16 @@ class Histogram:
             self._sums[labels] = 0.0
         counts[bisect_left(self._bounds, value)] += 1
         self._sums[labels] += value
+
+    def dump(self) -> Any:
+        return [(labels, counts, self._sums[labels]) for labels, counts in self._counts.items()]
+
+    def absorb(self, dump: Any) -> None:
+        for key, counts, total in dump:
+            labels = tuple(key)
+            own = self._counts.setdefault(labels, [0] * (len(self._bounds) + 1))
+            self._counts[labels] = [a + b for a, b in zip(own, counts, strict=True)]
+            self._sums[labels] = self._sums.get(labels, 0.0) + total
 
     def collect(self) -> Metric:
         family = HistogramMetricFamily(self.name, self.text, labels=self.labels)

@@ -7,7 +7,8 @@ prompt text and no key comes near this module.
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Sequence
+from typing import Any, Final
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import generate_latest
@@ -77,11 +78,17 @@ class Telemetry:
             ("status", "code"),
         )
         self.in_flight = Gauge("router_in_flight", "Requests being answered.")
-        self.config_generation = Gauge("router_config_generation", "Reloads taken, from 1.")
-        self.pinned = Gauge("router_kill_switch", "1 while every request goes to one model.")
+        self.config_generation = Gauge(
+            "router_config_generation", "Reloads taken, from 1.", alike=True
+        )
+        self.pinned = Gauge(
+            "router_kill_switch", "1 while every request goes to one model.", alike=True
+        )
         self._registry = CollectorRegistry()
-        metrics = [m for m in vars(self).values() if isinstance(m, Counter | Gauge | Histogram)]
-        self._registry.register(Collector(metrics))
+        self._metrics = {
+            m.name: m for m in vars(self).values() if isinstance(m, Counter | Gauge | Histogram)
+        }
+        self._registry.register(Collector(self._metrics.values()))
 
     def decided(self, decision: Decision, clock: Clock, backend: str) -> None:
         """Count one decision and where its time went."""
@@ -117,6 +124,14 @@ class Telemetry:
         """Count a request that the sidecar answered with an error of its own."""
         self._refused.add((str(status), code or "none"))
 
-    def exposition(self) -> bytes:
-        """The text that Prometheus scrapes."""
-        return generate_latest(self._registry)
+    def dump(self) -> dict[str, Any]:
+        """Every count, as JSON-able values, for :meth:`exposition` in another process."""
+        return {name: metric.dump() for name, metric in self._metrics.items()}
+
+    def exposition(self, others: Sequence[dict[str, Any]] = ()) -> bytes:
+        """The text that Prometheus scrapes, the dumps of other workers added."""
+        summed = Telemetry()
+        for dump in (self.dump(), *others):
+            for name, values in dump.items():
+                summed._metrics[name].absorb(values)
+        return generate_latest(summed._registry)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from sidecar.errors import DataError
 
 def register(subparsers: Any) -> None:
     command = subparsers.add_parser("report", help="savings against always-strong, from a log")
-    command.add_argument("log", type=Path, metavar="LOG")
+    command.add_argument("log", type=Path, nargs="+", metavar="LOG")
     command.add_argument("--json", action="store_true", help="one JSON object on stdout")
     command.add_argument(
         "--router-usd-per-hour",
@@ -27,18 +28,25 @@ def register(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     from sidecar.offline.report import summed  # noqa: PLC0415
 
-    try:
-        with args.log.open("rb") as lines:
-            report = summed(lines, args.router_usd_per_hour).as_dict()
-    except OSError as exc:
-        raise DataError(f"Cannot read the log {args.log}: {exc.strerror}.") from exc
+    report = summed(_lines(args.log), args.router_usd_per_hour).as_dict()
     if not report["requests"]:
-        raise DataError(f"{args.log} has no decision in it. Set decision_log.file and send some.")
+        raise DataError(
+            f"{args.log[0]} has no decision in it. Set decision_log.file and send some."
+        )
     if args.json:
         print(json.dumps(report, indent=2))
     else:
         _show(report)
     return 0
+
+
+def _lines(files: Sequence[Path]) -> Iterator[bytes]:
+    for file in files:
+        try:
+            with file.open("rb") as lines:
+                yield from lines
+        except OSError as exc:
+            raise DataError(f"Cannot read the log {file}: {exc.strerror}.") from exc
 
 
 def _show(report: dict[str, Any]) -> None:

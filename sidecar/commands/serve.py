@@ -17,6 +17,9 @@ def register(subparsers: Any) -> None:
     command.add_argument("--config", required=True, type=Path, metavar="FILE")
     command.add_argument("--listen", type=address, metavar="HOST:PORT", help="for apps")
     command.add_argument("--admin", type=address, metavar="HOST:PORT", help="for operators")
+    command.add_argument("--workers", type=workers, default=1, metavar="N", help="processes (1)")
+    # of the other workers, which the first one starts: NUMBER:FD of its channel to them
+    command.add_argument("--follow", type=channel, help=argparse.SUPPRESS)
     command.set_defaults(func=run)
 
 
@@ -28,15 +31,31 @@ def address(text: str) -> str:
     return text
 
 
+def workers(text: str) -> int:
+    """A count of processes, as argparse asks."""
+    if not text.isdigit() or not 1 <= int(text) <= 256:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to 256")
+    return int(text)
+
+
+def channel(text: str) -> tuple[int, int]:
+    number, _, fd = text.partition(":")
+    return int(number), int(fd)
+
+
 def run(args: argparse.Namespace) -> int:
-    from sidecar.app import serve  # noqa: PLC0415  # ONNX Runtime takes its time to import
+    # ONNX Runtime takes its time to import
+    from sidecar.app import serve, serve_as_follower  # noqa: PLC0415
 
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            runner.run(serve(args.config, args.listen, args.admin))
+            if args.follow:
+                runner.run(serve_as_follower(args.config, args.listen, *args.follow))
+            else:
+                runner.run(serve(args.config, args.listen, args.admin, args.workers))
     except ConfigError as exc:
         for fault in exc.faults:
             logging.getLogger("sidecar").error("%s", fault)

@@ -18,19 +18,22 @@ from sidecar.control.explain import explain
 from sidecar.dialects import DIALECTS
 from sidecar.dialects.body import parse_object
 from sidecar.errors import BadRequest, ConfigError, RequestError
+from sidecar.fleet import Fleet
 from sidecar.ingress import error_answer, new_request_id
 from sidecar.parse import Received
 from sidecar.runtime import Mode, Runtime
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _RUNTIME: Final = web.AppKey("runtime", Runtime)
+_FLEET: Final = web.AppKey("fleet", Fleet)
 _MAX_BODY: Final = 8 * 1024 * 1024
 
 
-def admin_app(runtime: Runtime) -> web.Application:
-    """The admin port's application."""
+def admin_app(runtime: Runtime, fleet: Fleet) -> web.Application:
+    """The admin port's application; ``fleet`` are the other workers, if there are any."""
     app = web.Application(middlewares=[_errors], client_max_size=_MAX_BODY)
     app[_RUNTIME] = runtime
+    app[_FLEET] = fleet
     app.add_routes(
         [
             web.get("/livez", livez),
@@ -53,19 +56,24 @@ async def livez(request: web.Request) -> web.Response:
 async def readyz(request: web.Request) -> web.Response:
     runtime = request.app[_RUNTIME]
     snapshot = runtime.snapshot
-    state = {
+    ready = [runtime.mode is Mode.READY]
+    if ready[0]:
+        ready += [bool(answer.get("ready")) for answer in await _tell(request, do="state")]
+    state: dict[str, Any] = {
         "mode": str(runtime.mode),
         "backend": runtime.classifier.name,
         "encoder": runtime.classifier.version,
         "kill_switch": runtime.pinned,
+        "workers": len(ready),
         "config": {"generation": snapshot.generation, "hash": snapshot.digest},
     }
-    return _json(state, status=200 if runtime.mode is Mode.READY else 503)
+    return _json(state, status=200 if all(ready) else 503)
 
 
 async def metrics(request: web.Request) -> web.Response:
+    others = [answer["metrics"] for answer in await _tell(request, do="metrics")]
     return web.Response(
-        body=request.app[_RUNTIME].telemetry.exposition(),
+        body=request.app[_RUNTIME].telemetry.exposition(others),
         headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"},
     )
 
@@ -77,6 +85,11 @@ async def reload(request: web.Request) -> web.Response:
     except ConfigError as exc:
         kept = runtime.snapshot.generation
         return _json({"faults": exc.faults, "kept_generation": kept}, status=400)
+    faults = [
+        fault for each in await _tell(request, do="reload") for fault in each.get("faults", ())
+    ]
+    if faults:  # the file changed while it was being read
+        return _json({"faults": faults, "reload_again": True}, status=400)
     return _json(
         {
             "generation": snapshot.generation,
@@ -96,11 +109,13 @@ async def kill_switch_on(request: web.Request) -> web.Response:
     if not isinstance(model, str):
         raise BadRequest('Send {"model": NAME} with a configured model\'s name.', param="model")
     request.app[_RUNTIME].pin(model)
+    await _tell(request, do="pin", model=model)
     return _json({"model": model})
 
 
 async def kill_switch_off(request: web.Request) -> web.Response:
     request.app[_RUNTIME].unpin()
+    await _tell(request, do="pin", model=None)
     return _json({"model": None})
 
 
@@ -117,6 +132,11 @@ async def explain_request(request: web.Request) -> web.Response:
         received, runtime.snapshot, runtime.classifier, runtime.abilities, runtime.pinned
     )
     return _json(story)
+
+
+async def _tell(request: web.Request, **command: Any) -> list[dict[str, Any]]:
+    """The other workers' answers to a command."""
+    return await request.app[_FLEET].tell(**command)
 
 
 @web.middleware
