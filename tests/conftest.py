@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from sidecar.classify.base import Classifier
 from sidecar.classify.batcher import BatchingClassifier
 from sidecar.classify.dummy import DummyReader
 from sidecar.types import Reading
+from tests.support.no_skips import NoSkips
 from tests.support.raw_upstream import RawUpstream
 
 # A busy machine must not fail a property: no clock judges an example.
@@ -24,6 +26,11 @@ settings.register_profile(
     "unhurried", deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("unhurried")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if os.environ.get("CI"):
+        config.pluginmanager.register(NoSkips())
 
 
 def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
