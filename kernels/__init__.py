@@ -1,0 +1,1 @@
+"""GPU kernels in the Triton language, each beside its plain-torch reference."""
