@@ -99,10 +99,11 @@ async def _attempt(call: Call, model: ModelSpec, reason: str, upstreams: Upstrea
     if call.usage_edit is not None and counting:
         edits.append(call.usage_edit)
     body = edited(call.body, edits)
+    path = f"{dialect.path}?{call.query}" if call.query else dialect.path
     fields = headers.up(call.headers, upstream, readable=counting)
     try:
         async with asyncio.timeout(upstream.timeouts.first_content_s):
-            response = await upstreams.send(upstream, dialect.path, fields, body)
+            response = await upstreams.send(upstream, path, fields, body)
             try:
                 tap, streaming = _tap_for(response, dialect)
                 held, ended = await _hold(response, tap, streaming)

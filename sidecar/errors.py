@@ -111,6 +111,13 @@ class NoCapableModel(BadRequest):
     code = "no_capable_model"
 
 
+class Unauthorized(RequestError):
+    """The caller did not send the token that ``listen`` asks for."""
+
+    status = 401
+    kind = "authentication_error"
+
+
 class NotFound(RequestError):
     """No such path or model."""
 
@@ -151,6 +158,13 @@ class HeadersTooLarge(RequestError):
     status = 431
     kind = "invalid_request_error"
     code = "headers_too_large"
+
+
+class TooManyRequests(RequestError):
+    """More requests at once than the sidecar is allowed to hold."""
+
+    status = 429
+    kind = "rate_limit_error"
 
 
 class UpstreamsFailed(RequestError):

@@ -9,6 +9,7 @@ caller who hangs up cancels the handler, and with it the upstream.
 from __future__ import annotations
 
 import asyncio
+import hmac
 import logging
 import os
 import time
@@ -32,6 +33,8 @@ from sidecar.errors import (
     MethodNotAllowed,
     NotFound,
     RequestError,
+    TooManyRequests,
+    Unauthorized,
     UpstreamsFailed,
 )
 from sidecar.parse import Received
@@ -80,6 +83,7 @@ class Ingress:
         telemetry = self._runtime.telemetry
         telemetry.in_flight.value += 1
         try:
+            self._admit(request)
             if dialect is None:
                 await self._other(request, answer, request_id)
                 return answer
@@ -87,7 +91,9 @@ class Ingress:
                 raise MethodNotAllowed(f"{request.path} answers POST only.", allow="POST")
             body = await self._body(request)
             clock.restart()  # the decision's time is the sidecar's, not the caller's network
-            received = Received(request_id, dialect, tuple(request.headers.items()), body)
+            query = request.rel_url.raw_query_string
+            fields = tuple(request.headers.items())
+            received = Received(request_id, dialect, fields, body, query)
             await handle(received, answer, self._runtime, clock)
         except HangUp:
             answer.abort()
@@ -105,6 +111,21 @@ class Ingress:
         finally:
             telemetry.in_flight.value -= 1
         return answer
+
+    def _admit(self, request: web.BaseRequest) -> None:
+        """Refuse a caller without the token, where one is asked for, and one too many."""
+        snapshot = self._runtime.snapshot
+        if snapshot.token is not None and not _knows(request, snapshot.token.reveal()):
+            raise Unauthorized(
+                "The sidecar asks for a token. Send it as `Authorization: Bearer TOKEN`.",
+                code="invalid_token",
+            )
+        limit = snapshot.config.limits.max_concurrent
+        if self._runtime.telemetry.in_flight.value > limit:
+            raise TooManyRequests(
+                f"{limit} requests are being answered, which is the limit. Try again.",
+                code="too_many_requests",
+            )
 
     async def _body(self, request: web.BaseRequest) -> bytes:
         """The whole body, or an error that says which limit it broke."""
@@ -165,6 +186,13 @@ class Ingress:
             answer.abort()
 
 
+def _knows(request: web.BaseRequest, token: str) -> bool:
+    """Whether the caller sent ``token``, in the header of either API; in constant time."""
+    given = request.headers.get("Authorization", "").removeprefix("Bearer ")
+    key = request.headers.get("x-api-key", "")
+    return any(hmac.compare_digest(one.encode(), token.encode()) for one in (given, key))
+
+
 def new_request_id() -> str:
     """Unique, and of no meaning: 96 random bits."""
     return f"req_{os.urandom(12).hex()}"
@@ -177,6 +205,8 @@ def error_answer(
     head = CIMultiDict({"x-router-request-id": request_id, "x-request-id": request_id})
     if isinstance(exc, MethodNotAllowed):
         head["Allow"] = exc.allow
+    if isinstance(exc, TooManyRequests):
+        head["Retry-After"] = "1"
     if isinstance(exc, UpstreamsFailed):
         head["x-should-retry"] = "false"
     speaker = dialect or DIALECTS["chat"]

@@ -20,6 +20,7 @@ class Received:
     dialect: Dialect
     headers: Sequence[tuple[str, str]] = field(repr=False)
     body: bytes = field(repr=False)
+    query: str = ""
 
 
 def parse(received: Received) -> Call:
@@ -41,6 +42,7 @@ def parse(received: Received) -> Call:
         max_output_tokens=asked.max_output_tokens,
         hints=hints,
         headers=tuple(received.headers),
+        query=received.query,
         usage_edit=received.dialect.usage_edit(received.body, body),
     )
 

@@ -138,6 +138,7 @@ class Call:
     max_output_tokens: int | None  # as asked
     hints: Hints = Hints()
     headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)  # to send up
+    query: str = ""  # of the request's URL, as it came
     usage_edit: Edit | None = None  # asks a stream to count its tokens, where the app did not
 
 

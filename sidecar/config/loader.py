@@ -102,6 +102,7 @@ class _Compiler:
             if (spec := self.model(name, model, upstreams)) is not None
         }
         routes = {name: self.route(name, route) for name, route in self.config.routes.items()}
+        token = self.token()
         if self.faults:
             raise ConfigError(sorted(self.faults, key=_line))
         return Snapshot(
@@ -111,7 +112,18 @@ class _Compiler:
             generation=generation,
             digest=self.document.digest,
             warnings=tuple(self.warnings),
+            token=token,
         )
+
+    def token(self) -> Secret | None:
+        """The callers' token. A missing one is a fault: serving all is not what was asked."""
+        name = self.config.listen_token_env
+        if name is None:
+            return None
+        value = self.env.get(name, "").strip()
+        if not value:
+            self.fault(("listen_token_env",), f"the variable {name} is not set")
+        return Secret(value)
 
     def upstream(self, name: str, upstream: schema.Upstream) -> UpstreamSpec:
         auth = upstream.auth

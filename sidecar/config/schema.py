@@ -158,6 +158,7 @@ class Route(Section):
 
 
 class Limits(Section):
+    max_concurrent: Annotated[int, Field(ge=1, le=1_000_000)] = 4096  # requests, a worker
     max_body_mb: Annotated[float, Field(gt=0, le=4096)] = 64.0
     max_header_kb: Annotated[int, Field(ge=1, le=1024)] = 32
     body_timeout_s: Seconds = 30.0
@@ -175,6 +176,8 @@ class DecisionLog(Section):
 class Config(Section):
     listen: Listen = "127.0.0.1:8080"
     admin: Listen = "127.0.0.1:9090"
+    # what callers must send as their key, where `listen` is not theirs alone
+    listen_token_env: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] | None = None
     classifier: Classifier = Classifier()
     upstreams: Annotated[dict[Name, Upstream], Field(min_length=1)]
     models: Annotated[dict[Name, Model], Field(min_length=1)]

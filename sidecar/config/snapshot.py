@@ -115,3 +115,4 @@ class Snapshot:
     generation: int
     digest: str  # the first 12 hex digits of the file's SHA-256
     warnings: tuple[str, ...] = field(default=())
+    token: Secret | None = None  # what a caller must send, where one is asked for

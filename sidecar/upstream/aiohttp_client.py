@@ -111,6 +111,8 @@ class AiohttpUpstreams:
         return session
 
     def _url(self, base_url: str, path: str) -> URL:
+        if "?" in path:  # a caller's query: not worth keeping, and not bounded
+            return URL(base_url + path, encoded=True)
         key = (base_url, path)
         url = self._urls.get(key)
         if url is None:
