@@ -152,8 +152,8 @@ class App:
 
     async def _warm_up(self) -> None:
         """Do what the first requests would wait for; being slow here costs nobody."""
-        for model in self.runtime.snapshot.models.values():
-            self.runtime.upstreams.prepare(model.upstream)
+        for spec in self.runtime.snapshot.upstreams():
+            self.runtime.upstreams.prepare(spec)
         for words in (1, 40, 400):
             with contextlib.suppress(Exception):  # requests fail open, and so does starting
                 text = "Warm up. " * words

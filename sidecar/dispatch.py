@@ -16,7 +16,7 @@ from typing import Final
 import orjson
 
 from sidecar import headers
-from sidecar.config.snapshot import ModelSpec, Snapshot
+from sidecar.config.snapshot import ModelSpec, Snapshot, UpstreamSpec
 from sidecar.dialects import DIALECTS
 from sidecar.dialects.base import Dialect
 from sidecar.dialects.body import edited
@@ -25,6 +25,7 @@ from sidecar.sse import UsageStrip
 from sidecar.tap import AnswerTap, BlindTap, StreamTap, Tap
 from sidecar.types import Call, Decision, Edit, Failure
 from sidecar.upstream.base import UpstreamResponse, Upstreams
+from sidecar.upstream.health import Health, Replica, retry_after
 
 _RETRIED: Final = frozenset({408, 429}) | frozenset(range(500, 600))
 # An unstreamed answer up to this size is whole before its first byte goes down,
@@ -48,51 +49,128 @@ class Attempt:
 
 
 async def dispatch(
-    call: Call, decision: Decision, snapshot: Snapshot, upstreams: Upstreams
+    call: Call, decision: Decision, snapshot: Snapshot, upstreams: Upstreams, health: Health
 ) -> Attempt:
     """The first candidate that begins to answer.
 
-    Where all fail: the last upstream's own error, as an attempt to relay, or
-    :class:`UpstreamsFailed` if none sent one.
+    A candidate with several replicas is asked at each that may be asked, the
+    least loaded first. Where all fail: the last upstream's own error, as an
+    attempt to relay, or :class:`UpstreamsFailed` if none sent one.
     """
-    refusal: Attempt | None = None
-    failure: UpstreamError | None = None
-    failures: list[Failure] = []
+    trial = _Trial(call, upstreams, health)
     try:
-        for index, name in enumerate((decision.model, *decision.fallbacks)):
-            reason = f"fallback:{index}" if index else decision.reason
-            try:
-                attempt = await _attempt(call, snapshot.models[name], reason, upstreams)
-            except UpstreamError as exc:
-                failure = exc
-                failures.append(Failure(name, str(exc)))
-                continue
-            attempt = replace(attempt, failures=tuple(failures))
-            if refusal is not None:
-                refusal.response.close()
-                refusal = None
-            if attempt.response.status not in _RETRIED:
+        for last_resort in (False, True):
+            for index, name in enumerate((decision.model, *decision.fallbacks)):
+                reason = f"fallback:{index}" if index else decision.reason
+                attempt = await trial.of(snapshot.models[name], reason, forced=last_resort)
+                if attempt is not None:
+                    return attempt
+            if trial.failures:  # else every breaker is open: then asking is all that is left
+                break
+        return trial.refused()
+    except BaseException:
+        trial.drop_refusal()
+        raise
+
+
+class _Trial:
+    """The attempts of one request, and what is left of those that failed."""
+
+    def __init__(self, call: Call, upstreams: Upstreams, health: Health) -> None:
+        self._call = call
+        self._upstreams = upstreams
+        self._health = health
+        self._loop = asyncio.get_running_loop()
+        self._refusal: Attempt | None = None  # an upstream's own error, the latest
+        self._fault: UpstreamError | None = None
+        self.failures: list[Failure] = []
+
+    async def of(self, model: ModelSpec, reason: str, *, forced: bool) -> Attempt | None:
+        """Ask ``model`` at its replicas, in turn; None where none began to answer."""
+        tried: set[str] = set()
+        while True:
+            spec = self._health.pick(model.replicas, tried, self._loop.time())
+            if spec is None and forced and not tried:
+                spec = model.upstream
+            if spec is None:
+                return None
+            tried.add(spec.base_url)
+            attempt = await self._at(spec, model, reason)
+            if attempt is not None:
                 return attempt
-            refusal = attempt
-            failures.append(Failure(name, f"status {attempt.response.status}"))
-        if refusal is not None:
-            last, refusal = refusal, None
-            return last
-    finally:
-        if refusal is not None:
-            refusal.response.close()
-    assert failure is not None  # at least one candidate was tried
-    raise UpstreamsFailed(
-        f"No upstream could answer; the last said: {failure}. Try again.",
-        status=failure.status,
-        code=failure.code,
-        failures=tuple((f.model, f.why) for f in failures),
-    ) from failure
+
+    async def _at(self, spec: UpstreamSpec, model: ModelSpec, reason: str) -> Attempt | None:
+        health = self._health
+        replica = health.begin(spec)
+        try:
+            attempt = await _attempt(self._call, spec, model, reason, self._upstreams)
+        except UpstreamError as exc:
+            health.ended(replica)
+            health.failed(replica, self._loop.time())
+            self._fault = exc
+            self.failures.append(Failure(model.name, str(exc)))
+            return None
+        except BaseException:
+            health.ended(replica)
+            raise
+        attempt = replace(
+            attempt,
+            response=_Tracked(attempt.response, replica),
+            failures=tuple(self.failures),
+        )
+        status = attempt.response.status
+        if status not in _RETRIED:
+            health.answered(replica)
+            self.drop_refusal()
+            return attempt
+        fields = {name.lower(): value for name, value in attempt.response.headers}
+        health.failed(replica, self._loop.time(), retry_after(fields.get("retry-after")))
+        self.drop_refusal()
+        self._refusal = attempt
+        self.failures.append(Failure(model.name, f"status {status}"))
+        return None
+
+    def drop_refusal(self) -> None:
+        if self._refusal is not None:
+            self._refusal.response.close()
+            self._refusal = None
+
+    def refused(self) -> Attempt:
+        """What to tell the caller where no candidate answered."""
+        if self._refusal is not None:
+            return self._refusal
+        fault = self._fault
+        assert fault is not None  # at least one candidate was asked
+        raise UpstreamsFailed(
+            f"No upstream could answer; the last said: {fault}. Try again.",
+            status=fault.status,
+            code=fault.code,
+            failures=tuple((f.model, f.why) for f in self.failures),
+        ) from fault
 
 
-async def _attempt(call: Call, model: ModelSpec, reason: str, upstreams: Upstreams) -> Attempt:
-    """One model asked, up to its first content; :class:`UpstreamError` if it has none."""
-    upstream = model.upstream
+class _Tracked:
+    """An answer whose end is told to its replica, once."""
+
+    def __init__(self, response: UpstreamResponse, replica: Replica) -> None:
+        self._response = response
+        self._replica: Replica | None = replica
+        self.status = response.status
+        self.reason = response.reason
+        self.headers = response.headers
+        self.read = response.read
+
+    def close(self) -> None:
+        if self._replica is not None:
+            Health.ended(self._replica)
+            self._replica = None
+        self._response.close()
+
+
+async def _attempt(
+    call: Call, upstream: UpstreamSpec, model: ModelSpec, reason: str, upstreams: Upstreams
+) -> Attempt:
+    """One address asked, up to its first content; :class:`UpstreamError` if it has none."""
     dialect = DIALECTS[call.dialect]
     edits = [Edit(*call.model_span, orjson.dumps(model.upstream_model))]
     counting = call.usage_edit is not None and upstream.stream_usage

@@ -43,7 +43,7 @@ async def handle(received: Received, answer: Downstream, runtime: Runtime, clock
 
     outcome: Callable[[], Outcome] = partial(unanswered, decision, clock)
     try:
-        attempt = await dispatch(call, decision, snapshot, runtime.upstreams)
+        attempt = await dispatch(call, decision, snapshot, runtime.upstreams, runtime.health)
         clock.lap("upstream")
         relay = Relay(call, attempt, answer, clock)
         outcome = relay.outcome

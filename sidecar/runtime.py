@@ -18,6 +18,7 @@ from sidecar.encoder.abilities import Catalogue
 from sidecar.errors import ConfigError, NotFound
 from sidecar.telemetry import Telemetry
 from sidecar.upstream.base import Upstreams
+from sidecar.upstream.health import Health
 
 
 class Mode(StrEnum):
@@ -35,6 +36,7 @@ class Runtime:
     classifier: Classifier
     abilities: Catalogue
     upstreams: Upstreams
+    health: Health = field(default_factory=Health)
     decisions: Sink | None = None  # the decision log, where one is configured
     telemetry: Telemetry = field(default_factory=Telemetry)
     mode: Mode = Mode.STARTING
@@ -74,11 +76,11 @@ class Runtime:
             fixed.append(f"models: the kill switch names {self.pinned!r}, which is gone")
         if fixed:
             raise ConfigError(fixed)
-        for model in new.models.values():
+        for spec in new.upstreams():
             try:
-                self.upstreams.prepare(model.upstream)
+                self.upstreams.prepare(spec)
             except OSError as exc:
-                where = f"{self.config_file}: upstreams.{model.upstream.name}.ca_file"
+                where = f"{self.config_file}: upstreams.{spec.name}.ca_file"
                 raise ConfigError([f"{where}: cannot be used: {exc}"]) from None
         self.snapshot = new
         self.telemetry.config_generation.value = new.generation

@@ -11,6 +11,7 @@ import difflib
 import os
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final, Protocol
@@ -143,6 +144,11 @@ class _Compiler:
             timeouts=upstream.timeouts,
         )
 
+    def replicas(self, name: str, first: UpstreamSpec) -> tuple[UpstreamSpec, ...]:
+        urls = (url.rstrip("/") for url in self.config.upstreams[name].replicas)
+        others = [url for url in dict.fromkeys(urls) if url != first.base_url]
+        return (first, *(replace(first, base_url=url) for url in others))
+
     def secret(self, name: str, upstream: schema.Upstream) -> Secret | None:
         if upstream.api_key_env:
             value = self.env.get(upstream.api_key_env, "").strip()
@@ -178,6 +184,7 @@ class _Compiler:
         return ModelSpec(
             name=name,
             upstream=upstream,
+            replicas=self.replicas(model.upstream, upstream),
             upstream_model=model.upstream_model or name,
             ability=self.ability(name, model),
             price=Price(

@@ -28,6 +28,7 @@ Listen = Annotated[
     Field(pattern=r"^(\[[0-9a-fA-F:]+\]|[^:\s]+):\d{1,5}$"),
     AfterValidator(_a_real_port),
 ]
+BaseUrl = Annotated[str, Field(pattern=r"^https?://[^\s/?#]+(/[^\s?#]*)?$")]
 Usd = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
 Share = Annotated[float, Field(gt=0, le=1)]
@@ -58,7 +59,8 @@ class Timeouts(Section):
 
 
 class Upstream(Section):
-    base_url: Annotated[str, Field(pattern=r"^https?://[^\s/?#]+(/[^\s?#]*)?$")]
+    base_url: BaseUrl
+    replicas: tuple[BaseUrl, ...] = ()  # further addresses of the same upstream
     api_key_env: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] | None = None
     api_key_file: str | None = None
     dialect: Literal["openai", "anthropic"] = "openai"

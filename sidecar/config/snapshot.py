@@ -74,6 +74,7 @@ class ModelSpec:
 
     name: str
     upstream: UpstreamSpec
+    replicas: tuple[UpstreamSpec, ...]  # ``upstream`` at each of its addresses
     upstream_model: str
     ability: str  # whose ability it has, by the catalogue's canonical name
     price: Price
@@ -116,3 +117,7 @@ class Snapshot:
     digest: str  # the first 12 hex digits of the file's SHA-256
     warnings: tuple[str, ...] = field(default=())
     token: Secret | None = None  # what a caller must send, where one is asked for
+
+    def upstreams(self) -> list[UpstreamSpec]:
+        """Every address that a request may go to."""
+        return [spec for model in self.models.values() for spec in model.replicas]

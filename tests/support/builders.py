@@ -48,9 +48,11 @@ def model(
     family: str = "openai",
 ) -> ModelSpec:
     """A model whose ability has its own name and whose tokens all cost ``price``."""
+    upstream = spec(family=family)
     return ModelSpec(
         name=name,
-        upstream=spec(family=family),
+        upstream=upstream,
+        replicas=(upstream,),
         upstream_model=f"up-{name}",
         ability=name,
         price=Price(price, price, price),

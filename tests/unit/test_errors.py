@@ -18,11 +18,13 @@ MADE = {
 STATUS = {
     errors.BadRequest: 400,
     errors.NoCapableModel: 400,
+    errors.Unauthorized: 401,
     errors.NotFound: 404,
     errors.MethodNotAllowed: 405,
     errors.BodyTimeout: 408,
     errors.BodyTooLarge: 413,
     errors.HeadersTooLarge: 431,
+    errors.TooManyRequests: 429,
     errors.UpstreamsFailed: 504,
     errors.RequestError: 500,
 }
