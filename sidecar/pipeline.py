@@ -86,7 +86,7 @@ async def decide(
     verdict = await read(features, runtime)
     clock.lap("classify")
     try:
-        decision = choose(question, call, verdict, snapshot, runtime.abilities)
+        decision = choose(question, call, verdict, snapshot)
     except RequestError:
         raise
     except Exception:  # a fault of ours must not become the caller's

@@ -63,7 +63,7 @@ async def _explain(args: argparse.Namespace) -> dict[str, Any]:
     classifier = classify.build(settings, loaded.bundle).classifier
     try:
         received = Received("explain", DIALECTS["chat"], (), body)
-        return await explain(received, snapshot, classifier, loaded.catalogue)
+        return await explain(received, snapshot, classifier)
     finally:
         await classifier.close()
 

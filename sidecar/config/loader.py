@@ -14,12 +14,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Final, Protocol
+from typing import Final
 
 from pydantic import ValidationError
 
 from sidecar.config import schema, yamlfile
 from sidecar.config.snapshot import (
+    Abilities,
     ModelSpec,
     Price,
     RouteSpec,
@@ -30,7 +31,7 @@ from sidecar.config.snapshot import (
 )
 from sidecar.dialects import BY_FAMILY
 from sidecar.dialects.base import CAPABILITIES
-from sidecar.errors import ConfigError
+from sidecar.errors import ConfigError, DataError
 from sidecar.types import DOMAINS, TASKS, TIERS
 
 _KEYS: Final = sorted(
@@ -48,13 +49,6 @@ _PRICE_CLASSES: Final = (
     (2.0, "llama-3.1-70b-instruct"),
     (float("inf"), "gpt-4o-2024-08-06"),
 )
-
-
-class Abilities(Protocol):
-    """What the loader asks of the catalogue of abilities."""
-
-    def resolve(self, name: str) -> str | None: ...
-    def suggest(self, name: str) -> list[str]: ...
 
 
 def load(
@@ -87,10 +81,17 @@ class _Compiler:
     ) -> None:
         self.document = document
         self.config = config
-        self.abilities = abilities
         self.env = env
         self.faults: list[str] = []
         self.warnings: list[str] = []
+        self.abilities = abilities
+        if config.abilities is not None:
+            # beside the configuration, unless it says where from the root
+            fitted = Path(document.file).parent / config.abilities
+            try:
+                self.abilities = abilities.joined(fitted)
+            except DataError as exc:
+                self.fault(("abilities",), str(exc))
 
     def fault(self, key: yamlfile.Key, message: str) -> None:
         self.faults.append(self.document.fault(key, message))
@@ -110,6 +111,7 @@ class _Compiler:
             config=self.config,
             models=MappingProxyType(models),
             routes=MappingProxyType(routes),
+            abilities=self.abilities,
             generation=generation,
             digest=self.document.digest,
             warnings=tuple(self.warnings),

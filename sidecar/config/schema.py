@@ -181,6 +181,7 @@ class Config(Section):
     # what callers must send as their key, where `listen` is not theirs alone
     listen_token_env: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] | None = None
     classifier: Classifier = Classifier()
+    abilities: str | None = None  # a file that `sidecar fit` wrote, beside this one
     upstreams: Annotated[dict[Name, Upstream], Field(min_length=1)]
     models: Annotated[dict[Name, Model], Field(min_length=1)]
     routes: dict[Name, Route] = {}

@@ -7,11 +7,13 @@ swaps in the next.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
 
 from sidecar.config.schema import Config, Timeouts, When
-from sidecar.types import Usage
+from sidecar.types import Reading, Usage
 
 
 class Secret:
@@ -106,6 +108,26 @@ class RouteSpec:
     rules: tuple[RuleSpec, ...]
 
 
+class Abilities(Protocol):
+    """What the configuration and the decision ask of the catalogue of abilities."""
+
+    def resolve(self, name: str) -> str | None:
+        """The canonical name for ``name``, or None."""
+        ...
+
+    def suggest(self, name: str) -> list[str]:
+        """Known names that look like ``name``."""
+        ...
+
+    def probabilities(self, reading: Reading, names: Sequence[str]) -> list[float]:
+        """P(model suffices) for each canonical name."""
+        ...
+
+    def joined(self, file: Path) -> Abilities:
+        """These and the models of a file that ``sidecar fit`` wrote."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """Everything that a request needs of the configuration."""
@@ -113,6 +135,7 @@ class Snapshot:
     config: Config
     models: Mapping[str, ModelSpec]
     routes: Mapping[str, RouteSpec]
+    abilities: Abilities
     generation: int
     digest: str  # the first 12 hex digits of the file's SHA-256
     warnings: tuple[str, ...] = field(default=())

@@ -9,7 +9,6 @@ from sidecar.classify.base import Classifier
 from sidecar.clock import Clock
 from sidecar.config.snapshot import Snapshot
 from sidecar.decide import Question, choose, plan
-from sidecar.decide.stages import Abilities
 from sidecar.errors import ClassifierError
 from sidecar.features import features_of
 from sidecar.parse import Received, parse
@@ -20,7 +19,6 @@ async def explain(
     received: Received,
     snapshot: Snapshot,
     classifier: Classifier,
-    abilities: Abilities,
     pinned: str | None = None,
 ) -> dict[str, Any]:
     """Decide as a request would be decided, and tell all of it, as JSON-able values."""
@@ -36,7 +34,7 @@ async def explain(
         verdict = exc
     clock.lap("classify")
     if isinstance(decision, Question):
-        decision = choose(decision, call, verdict, snapshot, abilities)
+        decision = choose(decision, call, verdict, snapshot)
     clock.lap("decide")
     reading = verdict if isinstance(verdict, Reading) else None
     return _story(call, decision, reading, clock)

@@ -12,11 +12,10 @@ is not a cheaper answer but a wrong one.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Final, Protocol
+from typing import Final
 
-from sidecar.config.snapshot import ModelSpec, RouteSpec, RuleSpec, Snapshot
+from sidecar.config.snapshot import Abilities, ModelSpec, RouteSpec, RuleSpec, Snapshot
 from sidecar.decide import capability, price, rules
 from sidecar.decide.policies import POLICIES
 from sidecar.errors import BadRequest, ClassifierError, NotFound
@@ -24,14 +23,6 @@ from sidecar.types import Call, Candidate, Decision, Features, Reading, Step
 
 NO_ROUTE: Final = "-"
 _STAGE_OF: Final = {"deadline": "classifier", "classifier-down": "classifier"}
-
-
-class Abilities(Protocol):
-    """What the stages ask of the catalogue of abilities."""
-
-    def probabilities(self, reading: Reading, names: Sequence[str]) -> list[float]:
-        """P(model suffices) for each canonical name."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +111,6 @@ def choose(
     call: Call,
     verdict: Reading | ClassifierError,
     snapshot: Snapshot,
-    abilities: Abilities,
 ) -> Decision:
     """Decide with a reading, or with the reason why there is none."""
     route = question.route
@@ -131,7 +121,7 @@ def choose(
     settled = _by_rule(question, rule) if rule else _without_reading(question, snapshot)
     if settled is not None:
         return replace(settled, reading=verdict)
-    return _by_policy(question, call, verdict, abilities)
+    return _by_policy(question, call, verdict, snapshot.abilities)
 
 
 def _by_policy(question: Question, call: Call, reading: Reading, abilities: Abilities) -> Decision:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -104,6 +105,7 @@ def snapshot(
         config=config,
         models=MappingProxyType({m.name: m for m in models}),
         routes=MappingProxyType({"auto": route}),
+        abilities=FakeAbilities(),
         generation=1,
         digest="0" * 12,
     )
@@ -168,3 +170,6 @@ class FakeAbilities:
 
     def suggest(self, name: str) -> list[str]:
         return [known for known in self.known if known[:3] == name[:3]]
+
+    def joined(self, file: Path) -> FakeAbilities:
+        return FakeAbilities({**self.known, **orjson.loads(file.read_bytes())})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -24,7 +25,7 @@ def decide(
     request = call(**kw)
     question = plan(request, Features("hello"), over)
     assert isinstance(question, Question)
-    return choose(question, request, verdict, over, FakeAbilities(chances))
+    return choose(question, request, verdict, replace(over, abilities=FakeAbilities(chances)))
 
 
 def chances(cheap: float, middle: float, dear: float) -> dict[str, float]:
