@@ -261,7 +261,7 @@ def augment(rng: random.Random, text: str) -> Prompt:
         text = around(rng, text, EASY if rng.random() < 0.5 else HARD)
     if rng.random() < 0.15:
         text = markdown(rng, text)
-    if rng.random() < 0.08:
+    if rng.random() < 0.05:  # dear in tokens, so rare
         pad = neutral(rng, rng.choice((200, 600, 2000, 3000)))
         text = f"{pad}\n\n{text}" if rng.random() < 0.5 else f"{text}\n\n{pad}"
     system, turns, tools, media = "", 1, 0, 0

@@ -25,7 +25,7 @@ from distill.common import ROOT, say, work_dir
 from distill.network import Heads, Student
 from distill.student import restore
 from sidecar.encoder.model import OUTPUTS
-from sidecar.encoder.tokens import MAX_TOKENS
+from sidecar.encoder.tokens import MAX_TOKENS, PAD, UNKNOWN
 from sidecar.features import MARKERS
 from sidecar.types import DOMAINS, TASKS, TIERS
 
@@ -33,29 +33,47 @@ FILES = ROOT / "sidecar" / "encoder" / "files"
 
 
 class Served(nn.Module):
-    """The student and its heads as the product calls them."""
+    """The student and its heads as the product calls them.
 
-    def __init__(self, student: Student, heads: Heads) -> None:
+    ``ood`` is the head's opinion around its midpoint, or a text of which more than about
+    a third of the tokens are ``foreign`` [vocabulary]: unknown, or of another script.
+    """
+
+    def __init__(self, student: Student, heads: Heads, midpoint: float, foreign: Tensor) -> None:
         super().__init__()
-        self.student, self.heads = student, heads
+        self.student, self.heads, self.midpoint = student, heads, midpoint
+        self.register_buffer("foreign", foreign)
 
     def forward(self, ids: Tensor) -> tuple[Tensor, ...]:
         out = self.heads(self.student(ids))
+        unknown = self.foreign[ids].sum(1) / (ids != PAD).float().sum(1).clamp(min=1.0)
+        familiar = (self.midpoint - out["ood"]).sigmoid() * ((0.35 - unknown) * 25.0).sigmoid()
         return (
             out["demand"],
             out["task"].softmax(-1),
             out["domain"].softmax(-1),
             out["tier"].softmax(-1),
             out["difficulty"].sigmoid(),
-            out["ood"].sigmoid(),
+            1.0 - familiar,
         )
 
 
-def fp32(student: Student, heads: Heads, file: Path) -> None:
+def foreign_pieces(vocabulary: dict[str, int]) -> Tensor:
+    """1 for the unknown piece and for letters beyond Latin; symbols and signs are no script."""
+    out = torch.zeros(len(vocabulary))
+    for piece, index in vocabulary.items():
+        letters = [c for c in piece.removeprefix("##") if c.isalpha()]
+        if piece not in MARKERS and any(ord(c) >= 0x250 for c in letters):
+            out[index] = 1
+    out[UNKNOWN] = 1
+    return out
+
+
+def fp32(served: Served, file: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.onnx.export(
-            Served(student, heads).eval(),
+            served.eval(),
             (torch.randint(1, 99, (2, 64), dtype=torch.int32),),
             str(file),
             input_names=["input_ids"],
@@ -73,12 +91,12 @@ def fp32(student: Student, heads: Heads, file: Path) -> None:
     onnx.save(model, file)
 
 
-def int8(student: Student, heads: Heads, scratch: Path, file: Path) -> None:
+def int8(served: Served, scratch: Path, file: Path) -> None:
     """The CPU's graph: attention as ONNX Runtime's fused op, then seven-bit weights."""
-    for block in student.blocks:
+    for block in served.student.blocks:
         block.fused = True
-    fp32(student, heads, scratch)
-    for block in student.blocks:
+    fp32(served, scratch)
+    for block in served.student.blocks:
         block.fused = False
     quantize_dynamic(
         scratch,
@@ -126,12 +144,15 @@ def main() -> None:
     student, heads = restore(args.name)
     folder = work_dir() / args.name
     args.to.mkdir(parents=True, exist_ok=True)
-    fp32(student, heads, folder / "model.fp32.onnx")
-    int8(student, heads, folder / "model.fused.onnx", args.to / "model.int8.onnx")
+    midpoint = json.loads((folder / "ood.json").read_text())["midpoint"]
+    vocabulary = json.loads((work_dir() / "tokenizer.json").read_text())["model"]["vocab"]
+    served = Served(student, heads, midpoint, foreign_pieces(vocabulary)).eval()
+    fp32(served, folder / "model.fp32.onnx")
+    int8(served, folder / "model.fused.onnx", args.to / "model.int8.onnx")
     ids = np.random.default_rng(0).integers(1, student.shape.vocabulary, (4, 64)).astype(np.int32)
     ids[1:, 40:] = 0
     with torch.no_grad():
-        wanted = Served(student, heads)(torch.from_numpy(ids))
+        wanted = served(torch.from_numpy(ids))
     full, small = run(folder / "model.fp32.onnx", ids), run(args.to / "model.int8.onnx", ids)
     for name, want in zip(OUTPUTS, wanted, strict=True):
         gap = float(np.abs(full[name] - want.numpy()).max())

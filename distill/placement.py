@@ -5,30 +5,29 @@ and every essay as hard as an average exam question, and every model as likely t
 suffice on it. So each open prompt is given the chance that an instruct model of about
 eight billion weights fails, from its tier where it has one and else from its source, and
 the other models follow by their Rasch ability (:func:`distill.rows.rasch`). The numbers
-are judgements, not measurements; they weigh a quarter of a score. The scored rows and
-``sidecar fit`` overrule them.
+are judgements, not measurements. ``sidecar fit`` overrules them.
 """
 
 from __future__ import annotations
 
 import math
 
-TIER = (0.03, 0.28, 0.65)  # simple, moderate, complex
+TIER = (0.005, 0.25, 0.65)  # simple, moderate, complex
 TIER_OF = {  # sources whose tiers mean something else
-    "synthetic": (0.02, 0.2, 0.78),
-    "agieval_math": (0.10, 0.35, 0.65),
-    "followbench": (0.08, 0.2, 0.4),
+    "synthetic": (0.004, 0.15, 0.78),
+    "agieval_math": (0.1, 0.35, 0.65),
+    "followbench": (0.03, 0.2, 0.4),
     "ifeval": (0.1, 0.25, 0.4),
-    "prompttensor": (0.05, 0.15, 0.35),
+    "prompttensor": (0.01, 0.03, 0.2),
     "writingbench": (0.3, 0.3, 0.4),
 }
 SOURCE = {
-    "dolly": 0.07,
-    "p3_t0": 0.12,
-    "template_translation": 0.07,
-    "template_rewrite": 0.04,
-    "instruction_induction": 0.05,
-    "self_instruct_seed": 0.08,
+    "dolly": 0.012,
+    "p3_t0": 0.05,
+    "template_translation": 0.01,
+    "template_rewrite": 0.008,
+    "instruction_induction": 0.006,
+    "self_instruct_seed": 0.02,
     "mtbench101": 0.12,
     "medquad": 0.2,
     "pubmedqa": 0.3,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -44,6 +44,16 @@ class Table:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def take(self, index: NDArray[np.int64]) -> Table:
+        """The rows at ``index``, in its order."""
+        picked = {
+            f.name: getattr(self, f.name)[index]
+            for f in fields(self)
+            if f.name not in ("ids", "prompts", "columns", "ability")
+        }
+        ids, prompts = ([column[i] for i in index] for column in (self.ids, self.prompts))
+        return replace(self, ids=ids, prompts=prompts, **picked)
 
 
 def load_columns() -> list[dict[str, str]]:

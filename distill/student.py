@@ -21,6 +21,7 @@ from distill.common import seed_all, work_dir
 from distill.loop import Plan, Soft, train
 from distill.network import Heads, Shape, Student
 from distill.rows import Table, load
+from sidecar.encoder.tokens import MAX_TOKENS
 
 
 def teacher_folder() -> Path:
@@ -63,6 +64,7 @@ def arguments(description: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--minutes", type=float, default=1e9)
     parser.add_argument("--rate", type=float, default=1e-3)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--start-from", metavar="RUN", help="begin with that run's weights")
     parser.add_argument(
         "--without", action="append", default=[], help="leave this source out whole"
     )
@@ -99,6 +101,7 @@ def run(args: argparse.Namespace, softened: Callable[[Table], Soft] | None = Non
         threads=args.threads,
         minutes=args.minutes,
         start_from=args.start_from,
+        limit=MAX_TOKENS,
     )
     soft = softened(table) if softened else None
     return train(plan, student, heads, table, tokenizer, soft)
