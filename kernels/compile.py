@@ -60,6 +60,12 @@ class Sizes:
             labels=(tasks, domains, tiers),
         )
 
+    @classmethod
+    def kept(cls) -> Sizes:
+        """The sizes that the committed tables were made for."""
+        kept = json.loads((HERE / "resources.json").read_text())["sizes"]
+        return cls(**{**kept, "labels": tuple(kept["labels"])})
+
 
 @dataclass(frozen=True, slots=True)
 class Spec:
@@ -146,9 +152,11 @@ def specs(sizes: Sizes, dtype: torch.dtype) -> dict[str, Spec]:
     return made
 
 
-def compile_for(spec: Spec, target: int) -> Compiled:
+def compile_for(spec: Spec, target: int, ptx_version: int | None = None) -> Compiled:
     """Compile one kernel for compute capability ``target`` (90 is 9.0); no GPU needed.
 
+    ``ptx_version`` (83 is 8.3) is the assembler's newest by default; an older one serves
+    older drivers.
     Raises KernelError where Triton is missing or interprets.
     """
     if MISSING or INTERPRETED:
@@ -164,7 +172,8 @@ def compile_for(spec: Spec, target: int) -> Compiled:
         if kind.startswith("*")
     }
     source = ASTSource(spec.kernel, dict(spec.signature), dict(spec.constants), aligned)
-    made = triton.compile(source, target=GPUTarget("cuda", target, 32), options=options(spec.warps))
+    wanted = options(spec.warps) | ({"ptx_version": ptx_version} if ptx_version else {})
+    made = triton.compile(source, target=GPUTarget("cuda", target, 32), options=wanted)
     return Compiled(
         op=spec.op,
         name=made.metadata.name,
@@ -234,6 +243,7 @@ def markdown(rows: list[Row]) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     """Print the table; exit status 1 if a kernel spills."""
+    from sidecar.encoder.abilities import Catalogue  # noqa: PLC0415
     from sidecar.encoder.bundle import Bundle  # noqa: PLC0415
 
     parser = argparse.ArgumentParser(prog="python -m kernels.compile", description=__doc__)
@@ -241,13 +251,16 @@ def main(arguments: list[str] | None = None) -> int:
     args = parser.parse_args(arguments)
     import triton  # noqa: PLC0415
 
-    sizes = Sizes.of_manifest(Bundle.load().manifest)
+    bundle = Bundle.load()
+    sizes = Sizes.of_manifest(bundle.manifest)
     rows = table(sizes)
     print(markdown(rows))
     if args.write:
         kept = {
             "triton": triton.__version__,
             "sizes": asdict(sizes),
+            "stride": bundle.manifest["shape"]["stride"],
+            "models": len(Catalogue.of(bundle).names),
             "rows": [asdict(r) for r in rows],
         }
         (HERE / "resources.json").write_text(json.dumps(kept, indent=1) + "\n")
