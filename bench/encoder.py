@@ -28,6 +28,7 @@ from sidecar.encoder.model import INPUT, OUTPUTS, OnnxEncoder
 from sidecar.features import features_of
 from sidecar.types import Prompt
 
+REPEATS = 3  # timed calls of one candidate a round
 TEXT = (
     "the committee reviewed each proposal and asked whether its cost could be recovered within "
     "two years given the present price of energy while several members doubted the forecast"
@@ -106,10 +107,12 @@ def main() -> None:
     times: dict[str, list[float]] = {name: [] for name in work}
     for round_ in range(args.rounds + 3):
         for name, call in work.items():
+            call()  # brings back the caches that the candidate before threw out
             began = time.perf_counter()
-            call()
+            for _ in range(REPEATS):
+                call()
             if round_ >= 3:  # the first rounds warm up
-                times[name].append((time.perf_counter() - began) * 1e3)
+                times[name].append((time.perf_counter() - began) * 1e3 / REPEATS)
     figures: dict[str, float | str] = {
         f"{name}_ms": round(statistics.median(t), 4) for name, t in times.items()
     }

@@ -37,6 +37,7 @@ Array = NDArray[np.float64]
 
 SERVING_ROWS = 300  # what every source weighs in a serving ability
 PLACED_ROWS = 1500  # what the placed open prompts weigh
+SOURCE_HOLD = 20.0  # how firmly a source's own ease for one model is held at zero
 
 
 def predict(student: Student, heads: Heads, table: Table, limit: int = 256) -> dict[str, Array]:
@@ -75,10 +76,24 @@ def platt(
     return float(s), float(t)
 
 
-def logistic(z: Array, y: Array, weight: Array, offset: Array, first: Array, ridge: float) -> Array:
-    """Weights [K + 1] of a weighted logistic regression pulled to ``first`` by ``ridge``."""
-    x = np.column_stack([z, np.ones(len(z))])
-    penalty = np.r_[np.full(z.shape[1], ridge), 0.1]
+def logistic(
+    z: Array,
+    y: Array,
+    weight: Array,
+    offset: Array,
+    group: NDArray[np.int64],
+    first: Array,
+    ridge: float,
+) -> Array:
+    """Weights [K + 1] of a weighted logistic regression pulled to ``first`` by ``ridge``.
+
+    Every ``group`` from 1 on has an ease of its own, held near zero by SOURCE_HOLD; group 0
+    has none.
+    """
+    own = np.eye(int(group.max()) + 1)[group][:, 1:]
+    x = np.column_stack([z, np.ones(len(z)), own])
+    penalty = np.r_[np.full(z.shape[1], ridge), 0.1, np.full(own.shape[1], SOURCE_HOLD)]
+    first = np.r_[first, np.zeros(own.shape[1])]
     w = first.copy()
     for _ in range(40):
         p = 1 / (1 + np.exp(-np.clip(x @ w + offset, -30, 30)))
@@ -88,7 +103,7 @@ def logistic(z: Array, y: Array, weight: Array, offset: Array, first: Array, rid
         w = w - step / max(1.0, np.abs(step).max())
         if np.abs(step).max() < 1e-5:
             break
-    return w
+    return w[: z.shape[1] + 1]
 
 
 def column_abilities(heads: Heads, table: Table, z: Array) -> list[tuple[str, Array, float] | None]:
@@ -116,7 +131,7 @@ def serving_ability(
 ) -> tuple[Array, float, int]:
     """(a, b, scored rows) of one model for prompts of no known source."""
     first = np.r_[heads.slopes()[model].detach().double().numpy(), heads.easiness[model].item()]
-    parts: list[tuple[Array, Array, float, float]] = []  # z, y, weight, offset
+    parts: list[tuple[Array, Array, float, float, int]] = []  # z, y, weight, offset, group
     rows = 0
     mine = [j for j, m in enumerate(heads.model_of.tolist()) if m == model]
     several = len({tables[0].columns[j]["source"] for j in mine}) > 1
@@ -129,20 +144,21 @@ def serving_ability(
             rows += int(seen.sum())
             if seen.any():
                 y = table.scores[seen, j].astype(np.float64)
-                parts.append((z[seen], y, SERVING_ROWS / len(tables), ease))
+                parts.append((z[seen], y, SERVING_ROWS / len(tables), ease, 1 + mine.index(j)))
     for table, z in zip(tables, zs, strict=True):
         open_rows = np.isnan(table.scores).all(1) & ~np.isnan(table.difficulty)
         if open_rows.any():
             place = table.difficulty[open_rows].astype(np.float64).clip(1e-3, 1 - 1e-3)
             y = 1 / (1 + np.exp(np.log(place / (1 - place)) - rasch))
-            parts.append((z[open_rows], y, PLACED_ROWS / len(tables), 0.0))
+            parts.append((z[open_rows], y, PLACED_ROWS / len(tables), 0.0, 0))
     if not rows or not parts:
         return first[:-1], float(first[-1]), 0
     w = logistic(
         np.concatenate([z for z, *_ in parts]),
         np.concatenate([y for _, y, *_ in parts]),
-        np.concatenate([np.full(len(y), min(n, len(y)) / len(y)) for _, y, n, _ in parts]),
-        np.concatenate([np.full(len(y), ease) for _, y, _, ease in parts]),
+        np.concatenate([np.full(len(y), min(n, len(y)) / len(y)) for _, y, n, _, _ in parts]),
+        np.concatenate([np.full(len(y), ease) for _, y, _, ease, _ in parts]),
+        np.concatenate([np.full(len(y), group) for _, y, *_, group in parts]),
         first,
         ridge=1.0,
     )

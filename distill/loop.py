@@ -158,7 +158,7 @@ def losses(
         loss = F.binary_cross_entropy_with_logits(
             heads.serving(z[placed]), wanted, reduction="none"
         ).mean(1)
-        parts["placed"] = 0.3 * loss.sum() / len(rows)
+        parts["placed"] = 0.5 * loss.sum() / len(rows)
     parts["small"] = z.square().mean() * 1e-3 + heads.shrinkage() * 0.02
     if soft is not None:
         told = ~np.isnan(soft.difficulty[rows])  # long unscored texts have no soft labels
