@@ -103,7 +103,6 @@ class Row:
     registers: int  # a thread
     shared: int  # bytes a block
     spills: int  # bytes a thread of local memory and stack: 0 or registers did not suffice
-    code: int  # bytes of machine code file
 
 
 def _signature(kernel: Any, kinds: Mapping[str, str], constants: Mapping[str, Any]) -> dict:
@@ -220,7 +219,6 @@ def table(sizes: Sizes, targets: tuple[int, ...] = TARGETS) -> list[Row]:
                         registers=used["REG"],
                         shared=made.shared,
                         spills=used["STACK"] + used["LOCAL"],
-                        code=len(made.cubin),
                     )
                 )
     return rows
@@ -230,12 +228,12 @@ def markdown(rows: list[Row]) -> str:
     """The table as people read it."""
     lines = [
         "| op | type | target | threads a block | registers a thread | shared bytes a block "
-        "| spilled bytes a thread | code bytes |",
-        "|---|---|---|---|---|---|---|---|",
+        "| spilled bytes a thread |",
+        "|---|---|---|---|---|---|---|",
     ]
     lines += [
         f"| {r.op} | {r.dtype} | sm_{r.target} | {r.threads} | {r.registers} | {r.shared} "
-        f"| {r.spills} | {r.code} |"
+        f"| {r.spills} |"
         for r in rows
     ]
     return "\n".join(lines)
