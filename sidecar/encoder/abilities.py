@@ -17,6 +17,7 @@ import difflib
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import mul
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,6 +31,7 @@ from sidecar.types import Reading
 
 FORMAT: Final = 1
 _CACHED_PANELS: Final = 256
+_FEW: Final = 8  # models
 _FORMAT_SUFFIXES: Final = ("-hf", "-awq", "-gptq", "-fp8", "-bf16", "-turbo", "-latest", ":latest")
 
 
@@ -168,10 +170,13 @@ class Catalogue:
         if reading.demand is None:
             harder = _logit(reading.difficulty) - self._typical
             return [_sigmoid(_logit(self.strength(n)) - harder) for n in names]
-        slope, shift = self._panel(tuple(names))
-        logits = slope @ np.asarray(reading.demand) + shift
-        found: list[float] = (1 / (1 + np.exp(-np.clip(logits, -30, 30)))).tolist()
-        return found
+        if len(names) > _FEW:
+            return [float(p) for p in self.matrix(np.asarray([reading.demand]), names)[0]]
+        # A few dot products of a few dozen numbers: plain Python is faster than the
+        # calls into numpy, whose code is cold by the time a request gets here.
+        demand = reading.demand
+        pairs = map(self._parameters, names)
+        return [_sigmoid(sum(map(mul, slope, demand)) + shift) for slope, shift in pairs]
 
     def matrix(self, demands: NDArray[np.float64], names: Sequence[str]) -> NDArray[np.float64]:
         """``P(suffices)`` [rows, models] for demand vectors [rows, K]."""
