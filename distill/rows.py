@@ -76,7 +76,7 @@ def load(split: str, without: tuple[str, ...] = ()) -> Table:
                 row["scores"] = {}
             rows.append(row)
     if split == "train":
-        rows += synthetic.prompts()
+        rows += synthetic.prompts(min(1500, len(rows) // 10 + 1))
     scores = np.full((len(rows), len(columns)), np.nan, np.float32)
     for i, row in enumerate(rows):
         for model, value in row["scores"].items():
