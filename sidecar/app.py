@@ -25,7 +25,7 @@ from sidecar.classify.base import Classifier
 from sidecar.config import loader
 from sidecar.config.schema import DecisionLog
 from sidecar.config.snapshot import Snapshot
-from sidecar.control.admin import admin_app
+from sidecar.control.admin import AdminRunner, admin_app
 from sidecar.decision_log import FileSink
 from sidecar.encoder.abilities import Catalogue
 from sidecar.encoder.bundle import Bundle
@@ -146,7 +146,7 @@ class App:
 
     async def _listen_admin(self, admin: str, fleet: Fleet) -> None:
         application = admin_app(self.runtime, fleet)
-        self._admin = web.AppRunner(application, access_log=None, shutdown_timeout=1.0)
+        self._admin = AdminRunner(application, access_log=None, shutdown_timeout=1.0)
         await self._admin.setup()
         self.admin = await _bind(self._admin, admin)
 

@@ -55,7 +55,9 @@ class Downstream:
         elif self._request.version < HttpVersion11:
             headers[hdrs.CONNECTION] = "keep-alive"
         self.started = True
-        await self._writer.write_headers(f"HTTP/1.1 {status} {reason or _phrase(status)}", headers)
+        if not (reason and reason.isascii() and reason.isprintable()):
+            reason = _phrase(status)
+        await self._writer.write_headers(f"HTTP/1.1 {status} {reason}", headers)
 
     async def write(self, chunk: bytes) -> None:
         """Send bytes and wait until the socket took them; :class:`HangUp` if it is gone."""

@@ -9,6 +9,10 @@ route's default; the others end a command with a sentence.
 
 from __future__ import annotations
 
+import traceback
+from http import HTTPStatus
+from pathlib import Path
+
 
 class SidecarError(Exception):
     """The root: its message is a sentence that says what to do."""
@@ -97,6 +101,17 @@ class RequestError(SidecarError):
         if code is not None:
             self.code = code
 
+    @property
+    def reason(self) -> str:
+        """What a status line says beside the status."""
+        return HTTPStatus(self.status).phrase
+
+
+class Internal(RequestError):
+    """A fault of the sidecar's own."""
+
+    code = "internal_error"
+
 
 class BadRequest(RequestError):
     """The body or a header says something that cannot be acted on."""
@@ -118,6 +133,13 @@ class Unauthorized(RequestError):
     kind = "authentication_error"
 
 
+class Forbidden(RequestError):
+    """The caller is one who may not ask, whatever it asks."""
+
+    status = 403
+    kind = "permission_error"
+
+
 class NotFound(RequestError):
     """No such path or model."""
 
@@ -134,6 +156,22 @@ class MethodNotAllowed(RequestError):
     def __init__(self, message: str, allow: str) -> None:
         super().__init__(message)
         self.allow = allow
+
+
+class HeaderTimeout(RequestError):
+    """The caller began a request and did not finish its headers."""
+
+    status = 408
+    kind = "invalid_request_error"
+    code = "request_timeout"
+
+
+class ExpectationFailed(RequestError):
+    """An ``Expect`` other than ``100-continue``."""
+
+    status = 417
+    kind = "invalid_request_error"
+    code = "expectation_failed"
 
 
 class BodyTimeout(RequestError):
@@ -187,3 +225,15 @@ class UpstreamsFailed(RequestError):
         super().__init__(message, code=code)
         self.status = status
         self.failures = failures
+
+
+# -- the log ----------------------------------------------------------------------
+
+
+def trace(exc: BaseException | None) -> str:
+    """The type of ``exc`` and where it was raised: its words may quote a request."""
+    if exc is None:
+        return "unknown"
+    frames = traceback.extract_tb(exc.__traceback__)
+    places = [f"{Path(frame.filename).name}:{frame.lineno}" for frame in reversed(frames)]
+    return " < ".join([type(exc).__name__, *places])

@@ -8,6 +8,7 @@ A caller's credentials stay here unless its upstream says ``auth: passthrough``.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 from typing import Final
 
@@ -35,6 +36,7 @@ _HOP_BY_HOP: Final = frozenset(
 _CREDENTIALS: Final = frozenset({"authorization", "x-api-key", "api-key"})
 # Of the caller's connection or body as it came here, not of what is sent on.
 _NOT_UP: Final = _HOP_BY_HOP | {"host", "content-length", "content-encoding", "expect", "cookie"}
+_UNSAFE: Final = re.compile(r"[^\t\x20-\x7e]")
 _NOT_DOWN: Final = _HOP_BY_HOP | {"server-timing"}
 
 
@@ -77,9 +79,10 @@ def down(headers: Iterable[tuple[str, str]]) -> CIMultiDict[str]:
         low = name.lower()
         if low in _NOT_DOWN or low in named or low.startswith("x-router-"):
             continue
-        # bytes outside ASCII arrive as surrogates, which cannot be written again
-        safe = value if value.isascii() else value.encode("ascii", "replace").decode()
-        passed.add(name, safe)
+        # bytes outside ASCII arrive as surrogates, which cannot be written again, and
+        # a control that one parser lets through may be a line's end to another
+        safe = value.isascii() and value.isprintable()
+        passed.add(name, value if safe else _UNSAFE.sub("?", value))
     return passed
 
 
@@ -130,6 +133,8 @@ def _text(said: dict[str, str], name: str) -> str | None:
     value = said.get(name)
     if value is not None and len(value) > 256:
         raise BadRequest(f"`{name}` is longer than 256 characters.", param=name)
+    if value is not None and not value.isprintable():  # bytes that are no UTF-8 among them
+        raise BadRequest(f"`{name}` must be printable text in UTF-8.", param=name)
     return value or None
 
 

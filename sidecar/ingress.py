@@ -11,32 +11,31 @@ from __future__ import annotations
 import asyncio
 import hmac
 import logging
-import os
 import time
-from typing import Any, Final
+from typing import Final
 
 import orjson
-from aiohttp import web
-from aiohttp.http_exceptions import BadHttpMessage, LineTooLong
-from aiohttp.web_protocol import RequestHandler
+from aiohttp import HttpVersion11, web
 from multidict import CIMultiDict
 
 from sidecar.clock import Clock
-from sidecar.dialects import BY_PATH, DIALECTS
+from sidecar.dialects import BY_PATH
 from sidecar.dialects.base import Dialect
 from sidecar.downstream import Downstream, HangUp
 from sidecar.errors import (
     BadRequest,
     BodyTimeout,
     BodyTooLarge,
-    HeadersTooLarge,
+    ExpectationFailed,
+    Internal,
     MethodNotAllowed,
     NotFound,
     RequestError,
     TooManyRequests,
     Unauthorized,
-    UpstreamsFailed,
+    trace,
 )
+from sidecar.http_server import Server, error_answer, new_request_id, refuse_a_page
 from sidecar.parse import Received
 from sidecar.pipeline import handle
 from sidecar.runtime import Runtime
@@ -47,12 +46,6 @@ _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 _MODELS: Final = "/v1/models"
 
 
-class Internal(RequestError):
-    """A fault of the sidecar's own."""
-
-    code = "internal_error"
-
-
 class Ingress:
     """The handler of every request on ``listen``."""
 
@@ -60,17 +53,15 @@ class Ingress:
         self._runtime = runtime
         self._started = int(time.time())
 
-    def server(self) -> web.Server:
-        """aiohttp's low-level server over this handler, with the configured limits."""
+    def server(self) -> Server:
+        """The server over this handler, with the configured limits."""
         limits = self._runtime.snapshot.config.limits
-        line = limits.max_header_kb * 1024
-        return _Server(
+        return Server(
             self,  # it returns a Downstream, which answers all that the server asks
             handler_cancellation=True,
-            access_log=None,
-            logger=log,
-            max_line_size=line,
-            max_field_size=line,
+            header_timeout_s=limits.header_timeout_s,
+            max_head=limits.max_header_kb * 1024,
+            refused=self._runtime.telemetry.refused,
             keepalive_timeout=limits.keepalive_s,
             lingering_time=2.0,
         )
@@ -79,11 +70,12 @@ class Ingress:
         clock = Clock()
         answer = Downstream(request)
         request_id = new_request_id()
-        dialect = BY_PATH.get(request.path)
+        # as it was sent: a path in another spelling is another path to whoever filters paths
+        dialect = BY_PATH.get(request.rel_url.raw_path)
         telemetry = self._runtime.telemetry
         telemetry.in_flight.value += 1
         try:
-            self._admit(request)
+            self._admit(request, answer)
             if dialect is None:
                 await self._other(request, answer, request_id)
                 return answer
@@ -92,28 +84,40 @@ class Ingress:
             body = await self._body(request)
             clock.restart()  # the decision's time is the sidecar's, not the caller's network
             query = request.rel_url.raw_query_string
+            if not query.isascii():
+                raise BadRequest("The query holds bytes outside ASCII. Encode them as %XX.")
             fields = tuple(request.headers.items())
             received = Received(request_id, dialect, fields, body, query)
             await handle(received, answer, self._runtime, clock)
         except HangUp:
             answer.abort()
         except RequestError as exc:
-            if not request.content.is_eof():
+            if not request.content.is_eof() or isinstance(exc, BodyTooLarge):
                 # what is left of its body cannot be told from a next request
                 answer.keep_alive = False
             await self._refuse(answer, dialect, exc, request_id)
         except (asyncio.CancelledError, ConnectionError):
             raise
-        except Exception:
-            log.exception("request %s failed", request_id)
+        except Exception as exc:
+            log.error("request %s failed: %s", request_id, trace(exc))
             fault = Internal("The sidecar failed. The request id is in its log.")
             await self._refuse(answer, dialect, fault, request_id)
         finally:
             telemetry.in_flight.value -= 1
         return answer
 
-    def _admit(self, request: web.BaseRequest) -> None:
-        """Refuse a caller without the token, where one is asked for, and one too many."""
+    def _admit(self, request: web.BaseRequest, answer: Downstream) -> None:
+        """Refuse a caller without the token, one too many, and framing that others may misread."""
+        if "Upgrade" in request.headers or request.method == "CONNECT":
+            # Declined. What follows may be meant for another protocol: it is not read.
+            answer.keep_alive = False
+        coding = request.headers.get("Transfer-Encoding", "chunked")
+        if coding.lower() != "chunked":
+            answer.keep_alive = False
+            raise BadRequest(
+                "The only transfer coding is chunked. Send no other.", code="invalid_http"
+            )
+        refuse_a_page(request)
         snapshot = self._runtime.snapshot
         if snapshot.token is not None and not _knows(request, snapshot.token.reveal()):
             raise Unauthorized(
@@ -134,9 +138,12 @@ class Ingress:
         too_large = f"The body is larger than {limits.max_body_mb:g} MB."
         if (request.content_length or 0) > limit:
             raise BodyTooLarge(too_large)
-        if "expect" in request.headers and request.transport is not None:
-            request.transport.write(_CONTINUE)
         content = request.content
+        if "Expect" in request.headers and request.version >= HttpVersion11:
+            if request.headers["Expect"].lower() != "100-continue":
+                raise ExpectationFailed("The only expectation that is met is 100-continue.")
+            if not content.is_eof() and request.transport is not None:
+                request.transport.write(_CONTINUE)
         chunks: list[bytes] = []
         size = 0
         try:
@@ -159,7 +166,7 @@ class Ingress:
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
     async def _other(self, request: web.BaseRequest, answer: Downstream, request_id: str) -> None:
-        if request.path != _MODELS:
+        if request.rel_url.raw_path != _MODELS:
             served = ", ".join(f"POST {path}" for path in BY_PATH)
             raise NotFound(f"Nothing is served here. There are {served} and GET {_MODELS}.")
         if request.method != "GET":
@@ -190,70 +197,5 @@ def _knows(request: web.BaseRequest, token: str) -> bool:
     """Whether the caller sent ``token``, in the header of either API; in constant time."""
     given = request.headers.get("Authorization", "").removeprefix("Bearer ")
     key = request.headers.get("x-api-key", "")
-    return any(hmac.compare_digest(one.encode(), token.encode()) for one in (given, key))
-
-
-def new_request_id() -> str:
-    """Unique, and of no meaning: 96 random bits."""
-    return f"req_{os.urandom(12).hex()}"
-
-
-def error_answer(
-    dialect: Dialect | None, exc: RequestError, request_id: str
-) -> tuple[CIMultiDict[str], bytes]:
-    """The head and body of an error, in the caller's dialect as far as it is known."""
-    head = CIMultiDict({"x-router-request-id": request_id, "x-request-id": request_id})
-    if isinstance(exc, MethodNotAllowed):
-        head["Allow"] = exc.allow
-    if isinstance(exc, TooManyRequests):
-        head["Retry-After"] = "1"
-    if isinstance(exc, UpstreamsFailed):
-        head["x-should-retry"] = "false"
-    speaker = dialect or DIALECTS["chat"]
-    return head, speaker.error(exc, request_id)
-
-
-class _Server(web.Server):
-    """aiohttp's server with a protocol that speaks JSON of malformed HTTP too."""
-
-    def __init__(self, handler: Any, **kwargs: Any) -> None:
-        super().__init__(handler, **kwargs)
-        self._protocol_args = {k: v for k, v in kwargs.items() if k != "handler_cancellation"}
-
-    def __call__(self) -> RequestHandler:
-        return _Protocol(self, loop=asyncio.get_running_loop(), **self._protocol_args)
-
-
-class _Protocol(RequestHandler):
-    """Answers what its parser refuses, without a word of it in the log."""
-
-    __slots__ = ()
-
-    def handle_error(
-        self,
-        request: web.BaseRequest,
-        status: int = 500,
-        exc: BaseException | None = None,
-        message: str | None = None,
-    ) -> web.StreamResponse:
-        fault: RequestError
-        if isinstance(exc, LineTooLong):
-            fault = HeadersTooLarge("The request line or a header is too long. Shorten it.")
-        elif isinstance(exc, BadHttpMessage) or status == 400:
-            fault = BadRequest("The request is not valid HTTP/1.1.", code="invalid_http")
-        else:
-            log.error("a request failed outside its handler (%s)", type(exc).__name__)
-            fault = Internal("The sidecar failed.")
-        if request.writer.output_size > 0:
-            raise ConnectionError("the answer has begun")
-        head, body = error_answer(None, fault, new_request_id())
-        answer = web.Response(
-            status=fault.status, body=body, headers=head, content_type="application/json"
-        )
-        answer.force_close()
-        return answer
-
-    def log_exception(self, *args: Any, **kwargs: Any) -> None:
-        # aiohttp would log the exception, and a parser's quotes what was sent
-        exc = kwargs.get("exc_info")
-        log.error("connection failed (%s)", type(exc).__name__)
+    sent = (each.encode("utf-8", "surrogateescape") for each in (given, key))
+    return any(hmac.compare_digest(each, token.encode()) for each in sent)

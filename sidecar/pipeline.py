@@ -20,7 +20,13 @@ from sidecar.config.snapshot import Snapshot
 from sidecar.decide import choose, fall_back, plan
 from sidecar.dispatch import dispatch
 from sidecar.downstream import Downstream
-from sidecar.errors import ClassifierDown, ClassifierError, RequestError, UpstreamsFailed
+from sidecar.errors import (
+    ClassifierDown,
+    ClassifierError,
+    RequestError,
+    UpstreamsFailed,
+    trace,
+)
 from sidecar.features import features_of
 from sidecar.parse import Received, parse
 from sidecar.relay import Relay
@@ -89,8 +95,8 @@ async def decide(
         decision = choose(question, call, verdict, snapshot)
     except RequestError:
         raise
-    except Exception:  # a fault of ours must not become the caller's
-        log.exception("the decision failed; the route's default answers")
+    except Exception as exc:  # a fault of ours must not become the caller's
+        log.error("the decision failed; the route's default answers: %s", trace(exc))
         decision = fall_back(question, snapshot, ClassifierDown.reason, "the decision failed")
     clock.lap("decide")
     return decision
@@ -103,5 +109,5 @@ async def read(features: Features, runtime: Runtime) -> Reading | ClassifierErro
     except ClassifierError as exc:
         return exc
     except Exception as exc:  # any backend, any fault: fail open
-        log.exception("the classifier failed")
+        log.error("the classifier failed: %s", trace(exc))
         return ClassifierDown(f"the classifier failed ({type(exc).__name__})")

@@ -11,9 +11,10 @@ from __future__ import annotations
 import re
 from typing import Final
 
+import orjson
+
 _BLANK: Final = re.compile(rb"\r\n\r\n|\n\n|\r\r|\r\n\n|\n\r\n|\r\n\r|\n\r")
 _NO_CHOICES: Final = re.compile(rb'"choices"\s*:\s*\[\s*\]')
-_HAS_USAGE: Final = re.compile(rb'"usage"\s*:\s*\{')
 _HELD: Final = 1 << 16
 _LINE: Final = re.compile(rb"\r\n|\n|\r")
 
@@ -41,8 +42,10 @@ class UsageStrip:
         at = 0
         for end in ends:
             event = text[at:end]
-            if not (_NO_CHOICES.search(event) and _HAS_USAGE.search(event)):
+            if not _NO_CHOICES.search(event) or not _is_count(event):
                 kept.append(event)
+            elif blank := len(event) - len(event.lstrip(b"\r\n")):
+                kept.append(event[:blank])  # as if the event before had taken them along
             at = end
         self._rest = text[at:]
         if len(self._rest) > _HELD:  # far too long for the event that is looked for
@@ -54,6 +57,17 @@ class UsageStrip:
         """What is left of a stream that ended without a blank line."""
         rest, self._rest = self._rest, b""
         return rest
+
+
+def _is_count(event: bytes) -> bool:
+    """Whether an event is a count and nothing else: no choices, and a usage."""
+    try:
+        said = orjson.loads(_data(event) or b"")
+    except orjson.JSONDecodeError:
+        return False
+    return (
+        isinstance(said, dict) and said.get("choices") == [] and isinstance(said.get("usage"), dict)
+    )
 
 
 class Framer:

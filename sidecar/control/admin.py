@@ -19,7 +19,7 @@ from sidecar.dialects import DIALECTS
 from sidecar.dialects.body import parse_object
 from sidecar.errors import BadRequest, ConfigError, RequestError
 from sidecar.fleet import Fleet
-from sidecar.ingress import error_answer, new_request_id
+from sidecar.http_server import Server, error_answer, new_request_id, refuse_a_page
 from sidecar.parse import Received
 from sidecar.runtime import Mode, Runtime
 
@@ -27,11 +27,14 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _RUNTIME: Final = web.AppKey("runtime", Runtime)
 _FLEET: Final = web.AppKey("fleet", Fleet)
 _MAX_BODY: Final = 8 * 1024 * 1024
+_MAX_HEAD: Final = 32 * 1024
+_HEADER_TIMEOUT_S: Final = 10.0
 
 
 def admin_app(runtime: Runtime, fleet: Fleet) -> web.Application:
     """The admin port's application; ``fleet`` are the other workers, if there are any."""
     app = web.Application(middlewares=[_errors], client_max_size=_MAX_BODY)
+    app.on_response_prepare.append(_unsigned)
     app[_RUNTIME] = runtime
     app[_FLEET] = fleet
     app.add_routes(
@@ -47,6 +50,29 @@ def admin_app(runtime: Runtime, fleet: Fleet) -> web.Application:
         ]
     )
     return app
+
+
+class AdminRunner(web.AppRunner):
+    """Runs the admin application over the server that the public port has."""
+
+    async def _make_server(self) -> web.Server:
+        made = await super()._make_server()
+        return Server(
+            made.request_handler,
+            request_factory=made.request_factory,
+            header_timeout_s=_HEADER_TIMEOUT_S,
+            max_head=_MAX_HEAD,
+            refused=_uncounted,
+        )
+
+
+def _uncounted(status: int, code: str | None) -> None:
+    """``router_refused`` counts what apps send, not what an operator does."""
+
+
+async def _unsigned(request: web.BaseRequest, response: web.StreamResponse) -> None:
+    """No answer says what software wrote it; aiohttp would, with its version."""
+    response.headers.popall("Server", None)
 
 
 async def livez(request: web.Request) -> web.Response:
@@ -140,6 +166,7 @@ async def _tell(request: web.Request, **command: Any) -> list[dict[str, Any]]:
 @web.middleware
 async def _errors(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
+        refuse_a_page(request)
         return await handler(request)
     except RequestError as exc:
         fault = exc

@@ -55,7 +55,7 @@ def _parse_slowly(body: bytes, fault: orjson.JSONDecodeError) -> Any:
         ) from None
     if b"\\ud" in body or b"\\uD" in body:
         try:
-            return json.loads(text, parse_constant=_refuse_constant)
+            return json.loads(text, parse_constant=_refuse_constant, parse_int=_integer)
         except (ValueError, RecursionError):
             pass
     raise BadRequest(
@@ -63,6 +63,12 @@ def _parse_slowly(body: bytes, fault: orjson.JSONDecodeError) -> Any:
         f"(line {fault.lineno}, column {fault.colno}).",
         code="invalid_json",
     )
+
+
+def _integer(digits: str) -> int | float:
+    """As orjson reads one: beyond 64 bits it is a float."""
+    value = float(digits)
+    return int(digits) if -(2.0**63) <= value < 2.0**64 else value
 
 
 def _refuse_constant(name: str) -> NoReturn:
@@ -157,11 +163,23 @@ def edited(body: bytes, edits: Sequence[Edit]) -> bytes:
     return b"".join(parts)
 
 
-def with_value(body: bytes, parsed: Mapping[str, Any], key: str, value: object) -> Edit:
-    """The edit that gives the top-level ``key`` this value, whether it is there or not."""
-    data = orjson.dumps(value)
-    if key in parsed:
-        return Edit(*value_spans(body, key)[-1], data)
-    start = body.index(b"{") + 1
-    comma = b"," if parsed else b""
-    return Edit(start, start, orjson.dumps(key) + b":" + data + comma)
+def with_flag(body: bytes, parsed: Mapping[str, Any], key: str, flag: str) -> Edit:
+    """The edit that makes ``flag`` true in the object at the top-level ``key``.
+
+    ``parsed`` is the body as an object, whose ``key`` is an object, null or not
+    there. Whatever else stands in that object stays as its bytes are: numbers of
+    any length, half characters.
+    """
+    name = orjson.dumps(flag)
+    if key not in parsed:
+        start = body.index(b"{") + 1
+        data = orjson.dumps(key) + b":{" + name + b":true}"
+        return Edit(start, start, data + b"," if parsed else data)
+    start, end = value_spans(body, key)[-1]
+    holder = parsed[key]
+    if not isinstance(holder, dict):
+        return Edit(start, end, b"{" + name + b":true}")
+    if flag in holder:
+        first, last = value_spans(body[start:end], flag)[-1]
+        return Edit(start + first, start + last, b"true")
+    return Edit(end - 1, end - 1, (b"," if holder else b"") + name + b":true")

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from sidecar.dialects import base
 from sidecar.dialects.base import Asked
-from sidecar.dialects.body import with_value
+from sidecar.dialects.body import with_flag
 from sidecar.dialects.openai import Completion
 from sidecar.dialects.reading import (
     ARRAY,
@@ -98,7 +98,7 @@ class ChatDialect(Completion):
         options = body.get("stream_options") or {}
         if body.get("stream") is not True or options.get("include_usage") is True:
             return None
-        return with_value(raw, body, "stream_options", {**options, "include_usage": True})
+        return with_flag(raw, body, "stream_options", "include_usage")
 
 
 def _read_message(tally: Tally, message: dict[str, Any], where: str) -> None:

@@ -38,6 +38,7 @@ _TYPES: Final[Types] = {
     "tool_choice": OBJECT,
     "metadata": OBJECT,
     "thinking": OBJECT,
+    "output_config": OBJECT,
     "system": ((str, list), "a string or an array of text blocks"),
 }
 _MEDIA: Final[Mapping[str, str]] = {"image": base.VISION, "document": base.FILES}
@@ -158,7 +159,7 @@ def _read_result(tally: Tally, content: object) -> None:
     """Pictures and files in what a tool gave back."""
     if isinstance(content, list):
         for part in content:
-            need = _MEDIA.get(part.get("type", "")) if isinstance(part, dict) else None
+            need = _MEDIA.get(str(part.get("type"))) if isinstance(part, dict) else None
             if need:
                 tally.attach(need, part.get("source"))
 

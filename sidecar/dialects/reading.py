@@ -106,18 +106,21 @@ def string(holder: Mapping[str, Any], key: str, where: str) -> str:
     return value
 
 
-def media_size(value: object) -> int:
-    """The bytes that a picture, clip or file takes in the body, as text."""
+def media_size(value: object, depth: int = 4) -> int:
+    """The bytes that a picture, clip or file takes in the body, as text.
+
+    As deep as an API puts them: what a caller nests further counts as text.
+    """
     if isinstance(value, str):
         return len(value)
-    if isinstance(value, dict):
-        return sum(map(media_size, value.values()))
+    if isinstance(value, dict) and depth:
+        return sum(media_size(each, depth - 1) for each in value.values())
     return 0
 
 
 def count(value: object) -> int | None:
-    """A token count, or None for what is none."""
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+    """A token count, or None for what is none: a negative one would lower a bill."""
+    return value if isinstance(value, int) and value >= 0 and not isinstance(value, bool) else None
 
 
 def detail(usage: Mapping[str, Any], group: str, key: str) -> int | None:

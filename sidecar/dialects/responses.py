@@ -130,12 +130,13 @@ def _read_item(tally: Tally, item: dict[str, Any], where: str) -> None:
         return
     texts = []
     for i, part in enumerate(objects(content, f"{where}.content")):
-        media = _MEDIA.get(str(part.get("type")))
+        kind = str(part.get("type"))
+        media = _MEDIA.get(kind)
         if media:
             tally.attach(media[0], part.get(media[1]))
         elif isinstance(part.get("text"), str):
             texts.append(part["text"])
-        elif part.get("type") in {"input_text", "output_text"}:
+        elif kind in {"input_text", "output_text"}:
             string(part, "text", f"{where}.content[{i}]")
     tally.say(role, "\n".join(texts))
 

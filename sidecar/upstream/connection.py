@@ -151,7 +151,7 @@ class Connection(asyncio.Protocol):
             self._head_size += len(data)
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserError:
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
             self._fail("the answer is not valid HTTP")
             self.abort()
             return
@@ -160,6 +160,12 @@ class Connection(asyncio.Protocol):
             self.abort()
 
     # -- httptools ----------------------------------------------------------------------
+
+    def on_message_begin(self) -> None:
+        if self.complete:
+            # A second answer in the bytes of the first: its headers must not be taken
+            # for the first one's, nor itself for the answer to a later request.
+            raise UpstreamBroken("an answer that nobody asked for")
 
     def on_status(self, status: bytes) -> None:
         self.reason += status.decode("latin-1")

@@ -9,7 +9,7 @@ import pytest
 
 from sidecar import errors
 from sidecar.dialects import DIALECTS
-from sidecar.ingress import error_answer
+from sidecar.http_server import error_answer
 
 MADE = {
     errors.MethodNotAllowed: lambda: errors.MethodNotAllowed("Say POST.", allow="POST"),
@@ -19,13 +19,17 @@ STATUS = {
     errors.BadRequest: 400,
     errors.NoCapableModel: 400,
     errors.Unauthorized: 401,
+    errors.Forbidden: 403,
     errors.NotFound: 404,
     errors.MethodNotAllowed: 405,
+    errors.HeaderTimeout: 408,
     errors.BodyTimeout: 408,
     errors.BodyTooLarge: 413,
+    errors.ExpectationFailed: 417,
     errors.HeadersTooLarge: 431,
     errors.TooManyRequests: 429,
     errors.UpstreamsFailed: 504,
+    errors.Internal: 500,
     errors.RequestError: 500,
 }
 
