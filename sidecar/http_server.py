@@ -141,8 +141,10 @@ class Connection(RequestHandler):
             log.debug("a connection failed: %s", trace(exc))
             self.force_close()
             return
+        # Waiting for a request, or not yet begun to: then these bytes are of a head
+        # that is not whole.
         waiter = self._waiter
-        if waiter is not None and not waiter.done():
+        if self._request_count == 0 if waiter is None else not waiter.done():
             self._half_a_head(data)
         elif self._head_timer is not None:
             self._forget_head()

@@ -5,7 +5,7 @@ place would answer. Refused means: JSON where the parser lets it, no upstream
 asked, the connection closed, and nothing of the request in any log.
 """
 
-# ruff: noqa: E501  # tables of bad input are read row by row
+# tables of bad input are read row by row
 
 from __future__ import annotations
 
@@ -242,7 +242,7 @@ async def test_a_request_of_http_1_0_is_answered_and_the_connection_closed(
 async def test_another_expectation_than_to_go_on_is_refused(
     sidecar: Running, upstream: RawUpstream
 ) -> None:
-    head, body = line(b"Expect: a-miracle\r\n").split(b"\r\n\r\n")
+    head, _body = line(b"Expect: a-miracle\r\n").split(b"\r\n\r\n")
     (reply,) = await answers(sidecar, head + b"\r\n\r\n")  # as a caller who waits for the word
     assert (reply.status, reply.json["error"]["code"]) == (417, "expectation_failed")
     assert upstream.seen == []
