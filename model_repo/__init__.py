@@ -1,0 +1,1 @@
+"""The model repositories of the Triton Inference Server, generated from one template."""
