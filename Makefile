@@ -10,9 +10,9 @@ PACKAGE := pyproject.toml constraints.txt
 # ONNX Runtime reports usage to its maker unless told not to.
 export ORT_DISABLE_TELEMETRY := 1
 
-# CI tests training and kernels too, for which torch is needed: half a gigabyte that
+# CI tests training, kernels and the real Triton server too, half a gigabyte that
 # nobody else has to wait for. Without it those tests are skipped and say so.
-TESTED := $(if $(CI),$(VENV)/.train $(VENV)/.kernels)
+TESTED := $(if $(CI),$(VENV)/.train $(VENV)/.kernels $(VENV)/.triton)
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint bench clean
@@ -63,6 +63,13 @@ $(VENV)/.dev: $(BIN)/python $(PACKAGE)
 $(VENV)/.kernels: $(BIN)/python $(PACKAGE)
 	@echo "Setting up $(VENV) for the kernels (once) ..."
 	@$(PIP) -e '.[kernels]'
+	@touch $@
+
+# The server's wheel asks for an old numpy that it does not need: taken without its needs.
+$(VENV)/.triton: $(BIN)/python $(PACKAGE)
+	@echo "Setting up $(VENV) for the Triton server (once) ..."
+	@$(PIP) -e '.[gpu]'
+	@$(PIP) --no-deps nvidia-pytriton
 	@touch $@
 
 -include distill/train.mk
