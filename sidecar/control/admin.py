@@ -173,7 +173,8 @@ async def _errors(request: web.Request, handler: Handler) -> web.StreamResponse:
     except web.HTTPRequestEntityTooLarge:
         fault = BadRequest(f"The body is larger than {_MAX_BODY >> 20} MB.")
     except web.HTTPException as exc:
-        fault = RequestError(f"{exc.reason}: {request.method} {request.path}")
+        # without the path: what is posted here by mistake may hold a key
+        fault = RequestError(f"{exc.reason}: the admin port has no such thing.")
         fault.status = exc.status
     head, body = error_answer(None, fault, new_request_id())
     return web.Response(

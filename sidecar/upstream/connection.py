@@ -213,6 +213,7 @@ def head_of(target: bytes, host: bytes, headers: Headers, length: int) -> bytes:
         lines += (b"\r\n", name.encode("latin-1"), b": ", value.encode("utf-8", "surrogateescape"))
     lines += (b"\r\nContent-Length: ", str(length).encode(), b"\r\n\r\n")
     head = b"".join(lines)
-    if head.count(b"\n") != len(headers) + 4 or b"\0" in head:
+    lines_sent = len(headers) + 4
+    if head.count(b"\n") != lines_sent or head.count(b"\r") != lines_sent or b"\0" in head:
         raise UpstreamBroken("a header holds a line break")
     return head

@@ -119,6 +119,8 @@ async def test_no_key_and_no_prompt_is_in_anything_the_sidecar_says(
             file.write_text(text)
             reply = await send(post(b"", path="/admin/reload"), sidecar.admin)
             assert reply.status == 400
+        for request in BAD[5:10] + BAD[12:]:
+            assert (await send(request, sidecar.admin)).status >= 400
         for path in ("/livez", "/readyz", "/metrics", "/admin/kill-switch", "/nothing"):
             await send(post(b"", path=path, method="GET"), sidecar.admin)
         for request in GOOD[:2] + BAD[2:11]:
