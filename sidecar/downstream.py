@@ -89,7 +89,8 @@ class Downstream:
         headers[hdrs.CONTENT_TYPE] = "application/json"
         headers[hdrs.CONTENT_LENGTH] = str(len(body))
         await self.start(status, "", headers)
-        await self.write(body)
+        # to HEAD a body would be the start of the next answer
+        await self.write(b"" if self._request.method == "HEAD" else body)
         await self.finish()
 
     # -- what aiohttp's server asks of a handler's result ---------------------------

@@ -248,6 +248,15 @@ async def test_another_expectation_than_to_go_on_is_refused(
     assert upstream.seen == []
 
 
+async def test_an_answer_to_head_has_no_body_that_would_pass_for_the_next_answer(
+    sidecar: Running,
+) -> None:
+    async with await Wire.to(sidecar.app.listen) as wire:
+        wire.send(line(b"").replace(b"POST", b"HEAD", 1) + LAST)
+        assert (await wire.head()).status == 405
+        assert (await wire.reply()).json["object"] == "list"
+
+
 async def test_a_path_in_another_spelling_is_another_path(
     sidecar: Running, upstream: RawUpstream
 ) -> None:

@@ -95,6 +95,7 @@ FAULTS = {
     "a list for a mapping": ("upstreams: []\nmodels: {}\n", "1: upstreams: "),
     "no models": (swap("models:\n", "models: {}\nx:\n"), "3: models: "),
     "url without scheme": (swap("http://127", "127"), "2: upstreams.local.base_url: "),
+    "url with a key": (swap("http://127", "http://user:sk-1@127"), "2: upstreams.local.base_url: "),
     "url with a query": (swap("http://127.0.0.1:9001/v1", "'http://h/v1?key=1'"), "2: upstreams.local.base_url: "),
     "bad listen": (SHORT + "listen: 8080\n", "8: listen: "),
     "port out of range": (SHORT + "listen: 127.0.0.1:99999\n", "8: listen: "),
