@@ -3,6 +3,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -133,6 +137,27 @@ def test_the_choice_says_why(monkeypatch):
     assert choose() == Choice("kernel", "cuda", torch.float16, "kernels: CUDA device a GPU")
     monkeypatch.setattr(packed, "MISSING", "Triton's language is not installed (no)")
     assert choose().reason == "reference: Triton's language is not installed (no)"
+
+
+def test_without_triton_the_references_still_answer():
+    """A process of its own: the module is chosen when it is first imported."""
+    program = (
+        "import sys; sys.modules['triton'] = None\n"
+        "import torch\n"
+        "from kernels.encoder import PackedEncoder, choose\n"
+        "from sidecar.encoder.bundle import Bundle\n"
+        "encoder = PackedEncoder.of_bundle(Bundle.load(), [])\n"
+        "assert encoder.read([[5, 6, 7]])['tier'].shape == (1, 3)\n"
+        "print(encoder.choice.reason)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", program],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout.startswith("reference: Triton's language is not installed"), done.stderr
 
 
 def test_the_shipped_bundle_answers_the_same_packed():
