@@ -36,7 +36,7 @@ Array = NDArray[np.float64]
 
 
 SERVING_ROWS = 300  # what every source weighs in a serving ability
-PLACED_ROWS = 1500  # what the placed open prompts weigh
+PLACED_ROWS = 6000  # what the placed open prompts weigh: LOG.md, section 8
 SOURCE_HOLD = 20.0  # how firmly a source's own ease for one model is held at zero
 
 
