@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from operator import attrgetter
 from pathlib import Path
+from typing import Final
 
 from sidecar.classify.base import Classifier
 from sidecar.config import loader
@@ -19,6 +21,18 @@ from sidecar.errors import ConfigError, NotFound
 from sidecar.telemetry import Telemetry
 from sidecar.upstream.base import Upstreams
 from sidecar.upstream.health import Health
+
+# What is read when the process starts, and never again.
+_FIXED: Final = (
+    "listen",
+    "admin",
+    "classifier",
+    "upstream_client",
+    "decision_log",
+    "limits.max_header_kb",
+    "limits.header_timeout_s",
+    "limits.keepalive_s",
+)
 
 
 class Mode(StrEnum):
@@ -68,9 +82,9 @@ class Runtime:
         old = self.snapshot
         new = loader.load(self.config_file, self.abilities, generation=old.generation + 1)
         fixed = [
-            f"{self.config_file}: {section}: changing it needs a restart"
-            for section in ("listen", "admin", "classifier", "upstream_client", "decision_log")
-            if getattr(old.config, section) != getattr(new.config, section)
+            f"{self.config_file}: {key}: changing it needs a restart"
+            for key in _FIXED
+            if attrgetter(key)(old.config) != attrgetter(key)(new.config)
         ]
         if self.pinned is not None and self.pinned not in new.models:
             fixed.append(f"models: the kill switch names {self.pinned!r}, which is gone")
