@@ -25,8 +25,8 @@ def lacks(call: Call, models: Iterable[ModelSpec]) -> dict[str, tuple[str, ...]]
     return {model.name: lack for model in models if (lack := missing(call, model))}
 
 
-def require(call: Call, models: list[ModelSpec]) -> None:
-    """Raise :class:`NoCapableModel`, saying what was needed, if none can serve ``call``."""
+def require(call: Call, models: list[ModelSpec]) -> dict[str, tuple[str, ...]]:
+    """What each lacks, as :func:`lacks`; :class:`NoCapableModel` if none can serve ``call``."""
     lacking = lacks(call, models)
     if len(lacking) == len(models):
         said = "; ".join(f"{name} has no {', '.join(lack)}" for name, lack in lacking.items())
@@ -35,3 +35,4 @@ def require(call: Call, models: list[ModelSpec]) -> None:
             "Change the request, or add a model that can.",
             param="model",
         )
+    return lacking

@@ -72,8 +72,7 @@ def _plan_route(
 ) -> Decision | Question:
     names = (*route.models, *(r.model for r in route.rules), route.default)
     everyone = [snapshot.models[name] for name in dict.fromkeys(names)]
-    capability.require(call, everyone)
-    lacks = capability.lacks(call, everyone)
+    lacks = capability.require(call, everyone)
     said = "; ".join(f"{name} has no {', '.join(lack)}" for name, lack in lacks.items())
     question = Question(
         route=route,

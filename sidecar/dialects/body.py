@@ -147,11 +147,6 @@ def _value_at(body: bytes, start: int) -> tuple[int, int]:
     return match.span()
 
 
-def splice(body: bytes, span: tuple[int, int], value: str) -> bytes:
-    """``body`` with the JSON string ``value`` in place of ``span``, all else as it was."""
-    return edited(body, (Edit(*span, orjson.dumps(value)),))
-
-
 def edited(body: bytes, edits: Sequence[Edit]) -> bytes:
     """``body`` with each edit made, all else as it was. The edits must not overlap."""
     parts: list[bytes] = []

@@ -201,3 +201,12 @@ def test_every_stage_leaves_its_step_in_order() -> None:
     decision = decide(snapshot(ALL), reading(task="code"), chances(1, 1, 1))
     assert [step.stage for step in decision.steps] == ["capability", "classifier", "policy"]
     assert "code" in decision.steps[1].verdict
+
+
+@pytest.mark.parametrize("policy", ["cost_quality", "threshold"])
+def test_text_the_encoder_does_not_know_goes_to_the_dearest_whatever_it_says(policy: str) -> None:
+    over = snapshot(ALL, policy=policy)
+    misled = chances(0.99, 0.5, 0.4)
+    assert decide(over, reading(ood=0.1), misled).model == "cheap"
+    lost = decide(over, reading(ood=0.9), misled)
+    assert (lost.model, lost.fallbacks) == ("dear", ("middle", "cheap"))

@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import json
 
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.dialects.body import model_span, parse_object, splice, value_spans
+from sidecar.dialects.body import edited, model_span, parse_object, value_spans
 from sidecar.errors import BadRequest
+from sidecar.types import Edit
 
 text = st.text(st.characters(codec="utf-8"), max_size=20) | st.sampled_from(
     ["model", '"model"', '"model":"x"', "\\", '\\"', "{", "}]", "\\u006dodel", "mode", ",:"]
@@ -31,6 +33,11 @@ spaces = st.text(" \t\r\n", max_size=3)
 letters = st.tuples(
     *(st.sampled_from([c, f"\\u{ord(c):04x}", f"\\u{ord(c):04X}"]) for c in "model")
 )
+
+
+def splice(body: bytes, span: tuple[int, int], value: str) -> bytes:
+    """The body with another model, as dispatch sends it."""
+    return edited(body, (Edit(*span, orjson.dumps(value)),))
 
 
 @st.composite
