@@ -60,6 +60,7 @@ async def handle(received: Received, answer: Downstream, runtime: Runtime, clock
     finally:  # a caller who hangs up is accounted for too, and so is a failure
         how = outcome()
         runtime.telemetry.account(decision, how, snapshot)
+        runtime.remember(call, decision, how, snapshot)
         if runtime.decisions is not None:
             runtime.decisions.write(entry(call, decision, how, snapshot, clock))
 
@@ -85,14 +86,15 @@ async def decide(
     call: Call, features: Features, snapshot: Snapshot, runtime: Runtime, clock: Clock
 ) -> Decision:
     """The decision, with a reading where one is needed and comes in time."""
-    question = plan(call, features, snapshot, runtime.pinned)
+    view = runtime.view(call, snapshot)
+    question = plan(call, features, snapshot, view)
     if isinstance(question, Decision):
         clock.lap("decide")
         return question
     verdict = await read(features, runtime)
     clock.lap("classify")
     try:
-        decision = choose(question, call, verdict, snapshot)
+        decision = choose(question, call, verdict, snapshot, view)
     except RequestError:
         raise
     except Exception as exc:  # a fault of ours must not become the caller's

@@ -15,10 +15,12 @@ from typing import Final
 from sidecar.classify.base import Classifier
 from sidecar.config import loader
 from sidecar.config.snapshot import Snapshot
+from sidecar.decide.view import View
 from sidecar.decision_log import Sink
 from sidecar.encoder.abilities import Catalogue
 from sidecar.errors import ConfigError, NotFound
 from sidecar.telemetry import Telemetry
+from sidecar.types import Call, Decision, Outcome
 from sidecar.upstream.base import Upstreams
 from sidecar.upstream.health import Health
 
@@ -58,6 +60,15 @@ class Runtime:
 
     def __post_init__(self) -> None:
         self.telemetry.config_generation.value = self.snapshot.generation
+
+    def view(self, call: Call, snapshot: Snapshot) -> View:
+        """What the decision on ``call`` may know of what came before it."""
+        return View(pinned=self.pinned)
+
+    def remember(
+        self, call: Call, decision: Decision, outcome: Outcome, snapshot: Snapshot
+    ) -> None:
+        """Tell every kind of memory how a request went."""
 
     def pin(self, model: str) -> None:
         """Send every request to ``model``; :class:`NotFound` if it is not configured."""

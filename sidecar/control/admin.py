@@ -154,7 +154,7 @@ async def explain_request(request: web.Request) -> web.Response:
         headers=tuple(request.headers.items()),
         body=await request.read(),
     )
-    story = await explain(received, runtime.snapshot, runtime.classifier, runtime.pinned)
+    story = await explain(received, runtime.snapshot, runtime.classifier, runtime.view)
     return _json(story)
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
 from sidecar.classify.base import Classifier
 from sidecar.clock import Clock
 from sidecar.config.snapshot import Snapshot
-from sidecar.decide import Question, choose, plan
+from sidecar.decide import EMPTY, Question, View, choose, plan
 from sidecar.errors import ClassifierError
 from sidecar.features import features_of
 from sidecar.parse import Received, parse
@@ -19,14 +20,18 @@ async def explain(
     received: Received,
     snapshot: Snapshot,
     classifier: Classifier,
-    pinned: str | None = None,
+    look: Callable[[Call, Snapshot], View] | None = None,
 ) -> dict[str, Any]:
-    """Decide as a request would be decided, and tell all of it, as JSON-able values."""
+    """Decide as a request would be decided, and tell all of it, as JSON-able values.
+
+    ``look`` gives what a request would know of the process's memory.
+    """
     clock = Clock()
     call = parse(received)
     features = features_of(call.prompt)
     clock.lap("parse")
-    decision = plan(call, features, snapshot, pinned)
+    view = look(call, snapshot) if look else EMPTY
+    decision = plan(call, features, snapshot, view)
     verdict: Reading | ClassifierError | None = None
     try:
         verdict = await classifier.classify(features)
@@ -34,7 +39,7 @@ async def explain(
         verdict = exc
     clock.lap("classify")
     if isinstance(decision, Question):
-        decision = choose(decision, call, verdict, snapshot)
+        decision = choose(decision, call, verdict, snapshot, view)
     clock.lap("decide")
     reading = verdict if isinstance(verdict, Reading) else None
     return _story(call, decision, reading, clock)

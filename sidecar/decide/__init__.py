@@ -6,5 +6,6 @@ I/O, so serving, ``explain`` and simulation decide with the same code.
 """
 
 from sidecar.decide.stages import Question, choose, fall_back, plan
+from sidecar.decide.view import EMPTY, View
 
-__all__ = ["Question", "choose", "fall_back", "plan"]
+__all__ = ["EMPTY", "Question", "View", "choose", "fall_back", "plan"]

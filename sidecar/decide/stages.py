@@ -18,6 +18,7 @@ from typing import Final
 from sidecar.config.snapshot import Abilities, ModelSpec, RouteSpec, RuleSpec, Snapshot
 from sidecar.decide import capability, price, rules
 from sidecar.decide.policies import POLICIES
+from sidecar.decide.view import EMPTY, View
 from sidecar.errors import BadRequest, ClassifierError, NotFound
 from sidecar.types import Call, Candidate, Decision, Features, Reading, Step
 
@@ -37,12 +38,11 @@ class Question:
 
 
 def plan(
-    call: Call, features: Features, snapshot: Snapshot, pinned: str | None = None
+    call: Call, features: Features, snapshot: Snapshot, view: View = EMPTY
 ) -> Decision | Question:
     """Decide what needs no reading of the prompt, or say what is left to decide.
 
-    ``pinned`` is the model that the kill switch names, if it is on. Raises
-    :class:`NotFound` for an unknown model and
+    Raises :class:`NotFound` for an unknown model and
     :class:`~sidecar.errors.NoCapableModel` where nothing can serve the call.
     """
     route = snapshot.routes.get(call.model)
@@ -54,11 +54,11 @@ def plan(
             code="model_not_found",
         )
     route_name = route.name if route else NO_ROUTE
-    if pinned is not None:
-        model = snapshot.models[pinned]
+    if view.pinned is not None:
+        model = snapshot.models[view.pinned]
         capability.require(call, [model])
-        step = Step("kill-switch", f"every request goes to {pinned}")
-        return Decision(pinned, route_name, "kill-switch", steps=(step,))
+        step = Step("kill-switch", f"every request goes to {model.name}")
+        return Decision(model.name, route_name, "kill-switch", steps=(step,))
     if route is None:
         model = snapshot.models[call.model]
         capability.require(call, [model])
@@ -110,6 +110,7 @@ def choose(
     call: Call,
     verdict: Reading | ClassifierError,
     snapshot: Snapshot,
+    view: View = EMPTY,
 ) -> Decision:
     """Decide with a reading, or with the reason why there is none."""
     route = question.route

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from sidecar.config.snapshot import Snapshot
-from sidecar.decide import Question, plan
+from sidecar.decide import Question, View, plan
 from sidecar.errors import NoCapableModel, NotFound
 from sidecar.types import Decision, Features
 from tests.support.builders import call, model, rule, snapshot
@@ -22,7 +22,7 @@ BOTH = snapshot([SMALL, LARGE])
 def decide(
     over: Snapshot, pinned: str | None = None, features: Features = TEXT, **kw: Any
 ) -> Decision:
-    decision = plan(call(**kw), features, over, pinned)
+    decision = plan(call(**kw), features, over, View(pinned))
     assert isinstance(decision, Decision)
     return decision
 
@@ -45,12 +45,12 @@ def test_the_kill_switch_comes_before_everything() -> None:
 
 def test_the_kill_switch_does_not_make_an_unknown_model_known() -> None:
     with pytest.raises(NotFound):
-        plan(call("gpt-9"), TEXT, BOTH, "small")
+        plan(call("gpt-9"), TEXT, BOTH, View(pinned="small"))
 
 
 def test_the_kill_switch_does_not_make_a_model_see() -> None:
     with pytest.raises(NoCapableModel, match="small has no vision"):
-        plan(call(needs=["vision"]), TEXT, BOTH, "small")
+        plan(call(needs=["vision"]), TEXT, BOTH, View(pinned="small"))
 
 
 def test_a_named_model_answers_alone() -> None:

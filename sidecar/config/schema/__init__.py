@@ -1,0 +1,51 @@
+"""The shape of the configuration file.
+
+Unknown keys are errors, secrets come only by environment variable or file, and
+every default stands here, a section a module. These models only say what a file
+may contain; what the request path reads is the :mod:`sidecar.config.snapshot`
+compiled from them.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from sidecar.config.schema.base import Listen, Name, Seconds, Section
+from sidecar.config.schema.classifier import Classifier, Triton
+from sidecar.config.schema.routes import Route, Rule, When
+from sidecar.config.schema.service import DecisionLog, Limits
+from sidecar.config.schema.upstreams import Model, Price, Timeouts, Upstream
+
+__all__ = [
+    "Classifier",
+    "Config",
+    "DecisionLog",
+    "Limits",
+    "Model",
+    "Price",
+    "Route",
+    "Rule",
+    "Section",
+    "Timeouts",
+    "Triton",
+    "Upstream",
+    "When",
+]
+
+
+class Config(Section):
+    listen: Listen = "127.0.0.1:8080"
+    admin: Listen = "127.0.0.1:9090"
+    # what callers must send as their key, where `listen` is not theirs alone
+    listen_token_env: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] | None = None
+    classifier: Classifier = Classifier()
+    abilities: str | None = None  # a file that `sidecar fit` wrote, beside this one
+    upstreams: Annotated[dict[Name, Upstream], Field(min_length=1)]
+    models: Annotated[dict[Name, Model], Field(min_length=1)]
+    routes: dict[Name, Route] = Field(default={})
+    upstream_client: Literal["lean", "aiohttp"] = "lean"
+    decision_log: DecisionLog | None = None
+    limits: Limits = Limits()
+    drain_s: Seconds = 30.0

@@ -1,0 +1,26 @@
+"""What keeps the process within bounds, and what it writes down."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from sidecar.config.schema.base import Seconds, Section
+
+
+class Limits(Section):
+    max_concurrent: Annotated[int, Field(ge=1, le=1_000_000)] = 4096  # requests, a worker
+    max_body_mb: Annotated[float, Field(gt=0, le=4096)] = 64.0
+    max_header_kb: Annotated[int, Field(ge=1, le=1024)] = 32
+    header_timeout_s: Seconds = 10.0  # from the first byte of a head to its last
+    body_timeout_s: Seconds = 30.0
+    keepalive_s: Seconds = 75.0
+
+
+class DecisionLog(Section):
+    """One JSON line a request, without any text of it."""
+
+    file: Annotated[str, Field(min_length=1)]  # "-" is standard output
+    max_mb: Annotated[float, Field(gt=0, le=100_000)] = 100.0
+    keep: Annotated[int, Field(ge=0, le=1000)] = 5  # rotated files beside it

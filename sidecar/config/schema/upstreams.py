@@ -1,0 +1,72 @@
+"""Upstreams and models: who answers, where, and for how much."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from sidecar.config.schema.base import BaseUrl, Name, Seconds, Section, Usd
+from sidecar.dialects import DIALECTS
+from sidecar.dialects.base import CAPABILITIES
+
+
+class Timeouts(Section):
+    connect_s: Seconds = 5.0
+    first_content_s: Seconds = 120.0
+    idle_s: Seconds = 60.0
+
+
+class Upstream(Section):
+    base_url: BaseUrl
+    replicas: tuple[BaseUrl, ...] = ()  # further addresses of the same upstream
+    api_key_env: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] | None = None
+    api_key_file: str | None = None
+    dialect: Literal["openai", "anthropic"] = "openai"
+    auth: Literal["bearer", "x-api-key", "none", "passthrough"] | None = None
+    ca_file: str | None = None
+    stream_usage: bool = True  # ask chat streams for their token count
+    max_connections: Annotated[int, Field(ge=1, le=100_000)] = 2000
+    timeouts: Timeouts = Timeouts()
+
+    @model_validator(mode="after")
+    def _one_source_of_the_key(self) -> Upstream:
+        if self.api_key_env and self.api_key_file:
+            raise ValueError("give api_key_env or api_key_file, not both")
+        if self.auth in {"none", "passthrough"} and (self.api_key_env or self.api_key_file):
+            raise ValueError(f"auth: {self.auth} sends no key of its own: remove the api_key line")
+        return self
+
+
+class Price(Section):
+    """USD per million tokens."""
+
+    input: Usd
+    output: Usd
+    cached_input: Usd | None = None
+
+
+class Model(Section):
+    upstream: Name
+    upstream_model: str | None = None  # the model's own name where it differs
+    ability: str | None = None  # whose ability it has, by the catalogue's name
+    price: Price
+    context: Annotated[int, Field(ge=1)] = 8192
+    capabilities: tuple[str, ...] = ()
+    dialects: tuple[str, ...] | None = None  # those its upstream's dialect implies
+
+    @field_validator("dialects")
+    @classmethod
+    def _spoken(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        for name in value or ():
+            if name not in DIALECTS:
+                raise ValueError(f"{name!r} is unknown; use {', '.join(DIALECTS)}")
+        return value
+
+    @field_validator("capabilities")
+    @classmethod
+    def _known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            if name not in CAPABILITIES:
+                raise ValueError(f"{name!r} is unknown; use {', '.join(CAPABILITIES)}")
+        return value
