@@ -1,55 +1,60 @@
-"""int8 against fp32: on how many test prompts do they fall on the same side of a threshold?
+"""int8 and fp16 against fp32: on how many test prompts are they on the same side of a threshold?
 
-The rank and the threshold are those of ``robustness.py``. Both graphs run one prompt at a
-time, as the product's batch of one does.
+The rank and the threshold are those of ``robustness.py``. Every graph runs one prompt at a
+time, as the product's batch of one does; fp16 runs on the CPU, which rounds like a GPU but
+adds up in another order.
 
-    python -m distill.fidelity --name RUN [--limit N]
+    python -m distill.fidelity [--bundle DIR] [--limit N]
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+from pathlib import Path
 
 import numpy as np
 import onnxruntime as ort
 
-from distill.common import SEED, work_dir
+from distill.common import SEED
 from distill.robustness import SHARE, STRONG, WEAK
 from distill.rows import load, windows
+from sidecar.encoder.bundle import Bundle
 from sidecar.encoder.model import INPUT, pad
 from sidecar.offline.session import Session
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--name", default="settled", help="the run whose fp32 graph to compare")
+    parser.add_argument("--bundle", type=Path, help="a bundle's folder; the packaged one")
     parser.add_argument("--limit", type=int, default=1500)
     args = parser.parse_args()
-    session = Session()
+    session, bundle = Session(bundle=args.bundle), Bundle.load(args.bundle)
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
-    file = work_dir() / args.name / "model.fp32.onnx"
-    full = ort.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+    graphs = {
+        precision: ort.InferenceSession(
+            bundle.file(f"model.{precision}.onnx"), options, providers=["CPUExecutionProvider"]
+        )
+        for precision in ("fp32", "fp16", "int8")
+    }
     table = load("test")
     order = np.random.default_rng(SEED).permutation(len(table))[: args.limit]
     ids = session.encoder.tokens.encode(windows([table.prompts[i] for i in order]))
-    demands = [
-        (session.encoder.read_ids([one])[0].demand, full.run(["demand"], {INPUT: pad([one])})[0][0])
-        for one in ids
-    ]
     names = [session.catalogue.resolve(WEAK), session.catalogue.resolve(STRONG)]
-    gaps = []
-    for side in range(2):
-        p = session.catalogue.matrix(np.array([d[side] for d in demands], float), names)
-        gaps.append(p[:, 1] - p[:, 0])
-    small, exact = gaps
-    threshold = float(np.quantile(exact, 1 - SHARE))
-    found = {
-        "prompts": len(order),
-        "same_side": round(float(((small >= threshold) == (exact >= threshold)).mean()), 4),
-        "mean_gap_difference": round(float(np.abs(small - exact).mean()), 4),
-    }
+    rank = {}
+    for precision, graph in graphs.items():
+        demands = [graph.run(["demand"], {INPUT: pad([one])})[0][0] for one in ids]
+        p = session.catalogue.matrix(np.array(demands, float), names)
+        rank[precision] = p[:, 1] - p[:, 0]
+    threshold = float(np.quantile(rank["fp32"], 1 - SHARE))
+    strong = {precision: values >= threshold for precision, values in rank.items()}
+    found: dict[str, float | str] = {"encoder": bundle.version, "prompts": len(order)}
+    for precision in ("int8", "fp16"):
+        same = strong[precision] == strong["fp32"]
+        found[f"{precision}_same_side"] = round(float(same.mean()), 4)
+        gap = np.abs(rank[precision] - rank["fp32"])
+        found[f"{precision}_mean_gap_difference"] = round(float(gap.mean()), 5)
     print(json.dumps(found))
 
 

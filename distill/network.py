@@ -60,6 +60,22 @@ class FusedAttention(torch.autograd.Function):
         return q.clone()
 
 
+class Norm(nn.LayerNorm):
+    """Layer normalisation in float32, whatever the type of its input and of the rest."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.dtype == self.weight.dtype:
+            return super().forward(x)
+        return super().forward(x.float()).to(x.dtype)
+
+
+def softmax(x: Tensor, axis: int) -> Tensor:
+    """Softmax in float32, answered in the type of ``x``."""
+    if x.dtype == torch.float32:
+        return x.softmax(axis)
+    return x.float().softmax(axis).to(x.dtype)
+
+
 class Block(nn.Module):
     """One post-norm transformer layer, BERT's."""
 
@@ -72,10 +88,10 @@ class Block(nn.Module):
         self.fused = False  # set at export only
         self.qkv = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)
-        self.norm1 = nn.LayerNorm(width)
+        self.norm1 = Norm(width)
         self.up = nn.Linear(width, inner)
         self.down = nn.Linear(inner, width)
-        self.norm2 = nn.LayerNorm(width)
+        self.norm2 = Norm(width)
         self.drop = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, bias: Tensor) -> Tensor:
@@ -89,7 +105,7 @@ class Block(nn.Module):
         qkv = self.qkv(x).reshape(batch, length, 3, self.heads, width // self.heads)
         q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
         scores = (q @ k.transpose(-1, -2)) * (width // self.heads) ** -0.5 + bias
-        mixed = (scores.softmax(-1) @ v).transpose(1, 2).reshape(batch, length, width)
+        mixed = (softmax(scores, -1) @ v).transpose(1, 2).reshape(batch, length, width)
         return self.finish(x, mixed)
 
     def finish(self, x: Tensor, mixed: Tensor) -> Tensor:
@@ -106,7 +122,7 @@ class Pool(nn.Module):
         self.mix = nn.Linear(width * queries, width)
 
     def forward(self, x: Tensor, bias: Tensor) -> Tensor:
-        weights = (self.score(x) + bias[:, 0, 0, :, None]).softmax(1)  # [B, L, Q]
+        weights = softmax(self.score(x) + bias[:, 0, 0, :, None], 1)  # [B, L, Q]
         return torch.tanh(self.mix((weights.transpose(1, 2) @ x).flatten(1)))
 
 
@@ -118,9 +134,9 @@ class Student(nn.Module):
         self.shape = shape
         self.tokens = nn.Embedding(shape.vocabulary, shape.embed, padding_idx=0)
         self.positions = nn.Embedding(shape.positions, shape.embed)
-        self.norm = nn.LayerNorm(shape.embed)
+        self.norm = Norm(shape.embed)
         self.stem = nn.Linear(shape.embed * shape.stride, shape.width)
-        self.norm0 = nn.LayerNorm(shape.width)
+        self.norm0 = Norm(shape.width)
         self.blocks = nn.ModuleList(
             Block(shape.width, shape.heads, shape.inner, dropout, shape.activation)
             for _ in range(shape.layers)
@@ -162,7 +178,7 @@ class Teacher(nn.Module):
         self.offset = nn.Parameter(
             position + get("embeddings.token_type_embeddings.weight")[0], requires_grad=False
         )
-        self.norm = nn.LayerNorm(384, eps=1e-12)
+        self.norm = Norm(384, eps=1e-12)
         self.norm.weight.data = get("embeddings.LayerNorm.weight")
         self.norm.bias.data = get("embeddings.LayerNorm.bias")
         self.blocks = nn.ModuleList(Block(384, 12, 1536, 0.1) for _ in range(layers))

@@ -4,6 +4,9 @@ A folder with ``manifest.json``, which names every other file with its SHA-256, 
 order of the labels, the window's markers and the sizes. A file that is missing,
 changed or from another training run is refused at load, by name, because a wrong
 vocabulary or catalogue would not crash: it would answer nonsense with confidence.
+
+What every process needs is read at load. The same network in other precisions, for
+GPUs, is read by :meth:`Bundle.file` where somebody asks, under the same check.
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ from sidecar.types import DOMAINS, TASKS, TIERS
 
 PACKAGED: Final = Path(__file__).parent / "files"
 FORMAT: Final = 1
+REQUIRED: Final = ("abilities.json", "model.int8.onnx", "tokenizer.json")
 _REMEDY: Final = "reinstall the package, or export the encoder again with `make train`"
 
 
@@ -46,12 +50,10 @@ class Bundle:
         """
         folder = path or PACKAGED
         manifest = _manifest(folder)
-        files = {
-            name: _verified(folder, name, digest) for name, digest in manifest["files"].items()
-        }
-        for name in ("model.int8.onnx", "tokenizer.json", "abilities.json"):
-            if name not in files:
-                raise EncoderError(f"{folder}/manifest.json does not list {name}: {_REMEDY}")
+        for name in manifest["files"]:
+            if Path(name).name != name:
+                raise EncoderError(f"{folder}/manifest.json lists a path outside it: {name!r}")
+        files = {name: _verified(folder, name, manifest) for name in REQUIRED}
         return cls(
             path=folder,
             version=manifest["version"],
@@ -62,6 +64,10 @@ class Bundle:
             abilities=files["abilities.json"],
             manifest=manifest,
         )
+
+    def file(self, name: str) -> bytes:
+        """A listed file, such as ``model.fp16.onnx``. Raises EncoderError unless it is whole."""
+        return _verified(self.path, name, self.manifest)
 
 
 def _manifest(folder: Path) -> dict[str, Any]:
@@ -94,9 +100,10 @@ def _manifest(folder: Path) -> dict[str, Any]:
     return manifest
 
 
-def _verified(folder: Path, name: str, digest: str) -> bytes:
-    if Path(name).name != name:
-        raise EncoderError(f"{folder}/manifest.json lists a path outside its folder: {name!r}")
+def _verified(folder: Path, name: str, manifest: dict[str, Any]) -> bytes:
+    digest = manifest["files"].get(name)
+    if digest is None:
+        raise EncoderError(f"{folder}/manifest.json does not list {name}: {_REMEDY}")
     file = folder / name
     try:
         raw = file.read_bytes()

@@ -52,6 +52,22 @@ def test_a_missing_file_is_refused_by_name(folder: Path, name: str) -> None:
         Bundle.load(folder)
 
 
+def test_a_changed_file_for_gpus_is_refused_where_it_is_asked_for(folder: Path) -> None:
+    name = "model.fp16.onnx"
+    raw = bytearray((folder / name).read_bytes())
+    raw[len(raw) // 2] ^= 1
+    (folder / name).write_bytes(raw)
+    bundle = Bundle.load(folder)
+    with pytest.raises(EncoderError, match=f"{name} is corrupt"):
+        bundle.file(name)
+
+
+def test_a_file_that_the_manifest_does_not_list_is_not_read(folder: Path) -> None:
+    (folder / "other.onnx").write_bytes(b"anything")
+    with pytest.raises(EncoderError, match=r"does not list other\.onnx"):
+        Bundle.load(folder).file("other.onnx")
+
+
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"format": "one"}'])
 def test_a_broken_manifest_is_refused(folder: Path, text: str) -> None:
     (folder / "manifest.json").write_text(text)
