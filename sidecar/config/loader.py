@@ -7,10 +7,8 @@ on machines that have no secrets, and an upstream that needs no key works.
 
 from __future__ import annotations
 
-import difflib
 import os
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -19,6 +17,7 @@ from typing import Final
 from pydantic import ValidationError
 
 from sidecar.config import schema, yamlfile
+from sidecar.config.faults import hint, in_order, of_validation
 from sidecar.config.snapshot import (
     Abilities,
     ModelSpec,
@@ -64,7 +63,7 @@ def load(
     try:
         config = schema.Config.model_validate(document.value)
     except ValidationError as exc:
-        raise ConfigError(sorted(_faults(document, exc), key=_line)) from None
+        raise ConfigError(in_order(of_validation(document, exc, _KEYS))) from None
     compiler = _Compiler(document, config, abilities, os.environ if env is None else env)
     return compiler.snapshot(generation)
 
@@ -106,7 +105,7 @@ class _Compiler:
         routes = {name: self.route(name, route) for name, route in self.config.routes.items()}
         token = self.token()
         if self.faults:
-            raise ConfigError(sorted(self.faults, key=_line))
+            raise ConfigError(in_order(self.faults))
         return Snapshot(
             config=self.config,
             models=MappingProxyType(models),
@@ -180,8 +179,8 @@ class _Compiler:
             self.fault(("routes", name), "a model has this name too; rename one of them")
         upstream = upstreams.get(model.upstream)
         if upstream is None:
-            hint = _hint(model.upstream, upstreams)
-            self.fault((*key, "upstream"), f"no upstream is called {model.upstream!r}{hint}")
+            near = hint(model.upstream, upstreams)
+            self.fault((*key, "upstream"), f"no upstream is called {model.upstream!r}{near}")
             return None
         return ModelSpec(
             name=name,
@@ -210,10 +209,10 @@ class _Compiler:
             canonical = self.abilities.resolve(model.ability)
             if canonical is None:
                 near = self.abilities.suggest(model.ability)
-                hint = f"; near it: {', '.join(near)}" if near else ""
+                like = f"; near it: {', '.join(near)}" if near else ""
                 self.fault(
                     ("models", name, "ability"),
-                    f"the catalogue has no model {model.ability!r}{hint}",
+                    f"the catalogue has no model {model.ability!r}{like}",
                 )
             return canonical or ""  # with a fault noted, no snapshot is made
         for guess in (model.upstream_model, name):
@@ -238,8 +237,8 @@ class _Compiler:
         named += [(("rules", i, "model"), rule.model) for i, rule in enumerate(route.rules)]
         for where, model in named:
             if model not in self.config.models:
-                hint = _hint(model, self.config.models)
-                self.fault((*key, *where), f"no model is called {model!r}{hint}")
+                near = hint(model, self.config.models)
+                self.fault((*key, *where), f"no model is called {model!r}{near}")
         seen: set[str] = set()
         for i, rule in enumerate(route.rules):
             if rule.name in seen:
@@ -272,25 +271,3 @@ class _Compiler:
                 for rule in route.rules
             ),
         )
-
-
-def _faults(document: yamlfile.Document, error: ValidationError) -> Iterable[str]:
-    for fault in error.errors(include_url=False, include_input=False):
-        # pydantic marks the key of a mapping with "[key]": the key itself is before it
-        key = tuple(part for part in fault["loc"] if part != "[key]")
-        message = fault["msg"].removeprefix("Value error, ")
-        if fault["type"] == "extra_forbidden":
-            message = f"unknown key{_hint(str(key[-1]), _KEYS)}"
-        elif fault["type"] == "missing":
-            message = "is required"
-        yield document.fault(key, message[0].lower() + message[1:])
-
-
-def _hint(name: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(name, list(known), n=1)
-    return f"; did you mean {near[0]!r}?" if near else ""
-
-
-def _line(fault: str) -> tuple[str, int]:
-    match = re.match(r"(.*?):(\d+): ", fault)
-    return (match[1], int(match[2])) if match else ("", 0)
