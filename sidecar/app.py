@@ -20,7 +20,7 @@ from typing import Final
 
 from aiohttp import web
 
-from sidecar import classify
+from sidecar import classify, sources
 from sidecar.classify.base import Classifier
 from sidecar.config import loader
 from sidecar.config.schema import DecisionLog
@@ -120,6 +120,7 @@ class App:
             abilities=loaded.catalogue,
             upstreams=_CLIENTS[snapshot.config.upstream_client](),
         )
+        sources.register(runtime)
         app = cls(runtime, chosen.why)
         try:
             runtime.decisions = _decision_log(snapshot.config.decision_log, follower)

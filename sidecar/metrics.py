@@ -1,40 +1,56 @@
-"""Counters and histograms cheap enough for every request.
+"""Counters, gauges and histograms cheap enough for every request.
 
 A dict and an addition each; Prometheus's own client turns them into its text
 when it scrapes, through its custom-collector seam. Its metric objects take a
 lock and a chain of lookups for each label set, which at a dozen samples a
 request costs more than relaying the request does. One thread writes: the event
-loop's. :meth:`dump` and :meth:`absorb` carry a worker's counts to its leader.
+loop's.
+
+What something else knows already (a queue's length, a breaker's state) is not
+counted twice: give ``read`` and it is asked when Prometheus scrapes. A
+:class:`Registry` makes them all, and :meth:`Registry.summed` adds the dumps of
+other workers to its own.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Self, TypeVar
 
+from prometheus_client import CollectorRegistry
 from prometheus_client.core import (
     CounterMetricFamily,
     GaugeMetricFamily,
     HistogramMetricFamily,
     Metric,
 )
+from prometheus_client.exposition import generate_latest
 
 Labels = tuple[str, ...]
+Read = Callable[[], float | Mapping[Labels, float]]
 
 
 class Counter:
-    """A sum for each label set."""
+    """A sum for each label set, or what ``read`` says of one kept elsewhere."""
 
-    def __init__(self, name: str, text: str, labels: Labels) -> None:
+    def __init__(self, name: str, text: str, labels: Labels = (), read: Read | None = None) -> None:
         self.name, self.text, self.labels = name, text, labels
         self._sums: dict[Labels, float] = {}
+        self._read = read
 
     def add(self, labels: Labels, amount: float = 1.0) -> None:
         self._sums[labels] = self._sums.get(labels, 0.0) + amount
 
+    def values(self) -> Mapping[Labels, float]:
+        """The sum for each label set that was ever counted."""
+        return self._sums if self._read is None else _by_labels(self._read())
+
+    def blank(self) -> Self:
+        return type(self)(self.name, self.text, self.labels)
+
     def dump(self) -> Any:
-        return list(self._sums.items())
+        return list(self.values().items())
 
     def absorb(self, dump: Any) -> None:
         for labels, total in dump:
@@ -42,27 +58,63 @@ class Counter:
 
     def collect(self) -> Metric:
         family = CounterMetricFamily(self.name, self.text, labels=self.labels)
-        for labels, total in self._sums.items():
+        for labels, total in self.values().items():
             family.add_metric(labels, total)
         return family
 
 
 class Gauge:
-    """One value, without labels. Over several workers the sum, or what all have alike."""
+    """What is so now: ``value`` as it was last set, or what ``read`` says.
 
-    def __init__(self, name: str, text: str, *, alike: bool = False) -> None:
-        self.name, self.text = name, text
-        self.value = 0.0
+    Over several workers the sum, or, of what all have ``alike``, the largest.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        text: str,
+        labels: Labels = (),
+        *,
+        alike: bool = False,
+        read: Read | None = None,
+    ) -> None:
+        self.name, self.text, self.labels = name, text, labels
+        self.value = 0.0  # of one without labels and without ``read``
         self._alike = alike
+        self._read = read
+        self._absorbed: dict[Labels, float] | None = None
+
+    def values(self) -> Mapping[Labels, float]:
+        """The value for each label set."""
+        if self._absorbed is not None:
+            return self._absorbed
+        return {(): self.value} if self._read is None else _by_labels(self._read())
+
+    def blank(self) -> Self:
+        made = type(self)(self.name, self.text, self.labels, alike=self._alike)
+        made._absorbed = {}
+        return made
 
     def dump(self) -> Any:
-        return self.value
+        return list(self.values().items())
 
     def absorb(self, dump: Any) -> None:
-        self.value = max(self.value, dump) if self._alike else self.value + dump
+        own = self._absorbed
+        assert own is not None  # only a blank one takes others' values
+        for key, value in dump:
+            labels = tuple(key)
+            if labels not in own:
+                own[labels] = value
+            elif self._alike:
+                own[labels] = max(own[labels], value)
+            else:
+                own[labels] += value
 
     def collect(self) -> Metric:
-        return GaugeMetricFamily(self.name, self.text, value=self.value)
+        family = GaugeMetricFamily(self.name, self.text, labels=self.labels)
+        for labels, value in self.values().items():
+            family.add_metric(labels, value)
+        return family
 
 
 class Histogram:
@@ -70,17 +122,24 @@ class Histogram:
 
     def __init__(self, name: str, text: str, labels: Labels, bounds: tuple[float, ...]) -> None:
         self.name, self.text, self.labels = name, text, labels
-        self._bounds = bounds
+        self.bounds = bounds
         self._counts: dict[Labels, list[int]] = {}
         self._sums: dict[Labels, float] = {}
 
     def observe(self, labels: Labels, value: float) -> None:
         counts = self._counts.get(labels)
         if counts is None:
-            counts = self._counts[labels] = [0] * (len(self._bounds) + 1)
+            counts = self._counts[labels] = [0] * (len(self.bounds) + 1)
             self._sums[labels] = 0.0
-        counts[bisect_left(self._bounds, value)] += 1
+        counts[bisect_left(self.bounds, value)] += 1
         self._sums[labels] += value
+
+    def values(self) -> Mapping[Labels, tuple[list[int], float]]:
+        """For each label set the count in each bucket, the last one unbounded, and the sum."""
+        return {labels: (counts, self._sums[labels]) for labels, counts in self._counts.items()}
+
+    def blank(self) -> Self:
+        return type(self)(self.name, self.text, self.labels, self.bounds)
 
     def dump(self) -> Any:
         return [(labels, counts, self._sums[labels]) for labels, counts in self._counts.items()]
@@ -88,7 +147,7 @@ class Histogram:
     def absorb(self, dump: Any) -> None:
         for key, counts, total in dump:
             labels = tuple(key)
-            own = self._counts.setdefault(labels, [0] * (len(self._bounds) + 1))
+            own = self._counts.setdefault(labels, [0] * (len(self.bounds) + 1))
             self._counts[labels] = [a + b for a, b in zip(own, counts, strict=True)]
             self._sums[labels] = self._sums.get(labels, 0.0) + total
 
@@ -96,19 +155,80 @@ class Histogram:
         family = HistogramMetricFamily(self.name, self.text, labels=self.labels)
         for labels, counts in self._counts.items():
             below, buckets = 0, []
-            for bound, count in zip((*map(str, self._bounds), "+Inf"), counts, strict=True):
+            for bound, count in zip((*map(str, self.bounds), "+Inf"), counts, strict=True):
                 below += count
                 buckets.append((bound, below))
             family.add_metric(labels, buckets, self._sums[labels])
         return family
 
 
-class Collector:
-    """What Prometheus's registry asks at each scrape."""
+M = TypeVar("M", bound=Counter | Gauge | Histogram)
 
-    def __init__(self, metrics: Iterable[Counter | Gauge | Histogram]) -> None:
-        self._metrics = tuple(metrics)
+
+class Registry:
+    """Makes metrics and knows them all; every name is made once.
+
+    Every name is documented in docs/metrics.md, and a test compares the two.
+    """
+
+    def __init__(self) -> None:
+        self._metrics: dict[str, Counter | Gauge | Histogram] = {}
+
+    def counter(
+        self, name: str, text: str, labels: Labels = (), *, read: Read | None = None
+    ) -> Counter:
+        return self._add(Counter(name, text, labels, read))
+
+    def gauge(
+        self,
+        name: str,
+        text: str,
+        labels: Labels = (),
+        *,
+        alike: bool = False,
+        read: Read | None = None,
+    ) -> Gauge:
+        return self._add(Gauge(name, text, labels, alike=alike, read=read))
+
+    def histogram(
+        self, name: str, text: str, labels: Labels, bounds: tuple[float, ...]
+    ) -> Histogram:
+        return self._add(Histogram(name, text, labels, bounds))
+
+    def _add(self, metric: M) -> M:
+        if metric.name in self._metrics:
+            raise ValueError(f"{metric.name} is made twice")
+        self._metrics[metric.name] = metric
+        return metric
+
+    def __getitem__(self, name: str) -> Counter | Gauge | Histogram:
+        return self._metrics[name]
+
+    def dump(self) -> dict[str, Any]:
+        """Every value, JSON-able, for :meth:`summed` in another process."""
+        return {name: metric.dump() for name, metric in self._metrics.items()}
+
+    def summed(self, others: Iterable[Mapping[str, Any]] = ()) -> Registry:
+        """These and other workers' values together, as they are now."""
+        total = Registry()
+        for metric in self._metrics.values():
+            total._add(metric.blank())
+        for dump in (self.dump(), *others):
+            for name, values in dump.items():
+                if name in total._metrics:
+                    total._metrics[name].absorb(values)
+        return total
+
+    def exposition(self) -> bytes:
+        """The text that Prometheus scrapes."""
+        asked = CollectorRegistry()
+        asked.register(self)
+        return generate_latest(asked)
 
     def collect(self) -> Iterator[Metric]:
-        for metric in self._metrics:
+        for metric in self._metrics.values():
             yield metric.collect()
+
+
+def _by_labels(said: float | Mapping[Labels, float]) -> Mapping[Labels, float]:
+    return said if isinstance(said, Mapping) else {(): said}

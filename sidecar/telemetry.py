@@ -1,8 +1,9 @@
-"""Counts and times, for Prometheus and for the log.
+"""What every request adds to the metrics.
 
 Label values come from the configuration and from the words of the contract
 only, never from a request: what a caller sends cannot grow the label sets. No
-prompt text and no key comes near this module.
+prompt text and no key comes near this module. A part with figures of its own
+makes its metrics in :attr:`Telemetry.registry`; docs/metrics.md says how.
 """
 
 from __future__ import annotations
@@ -10,12 +11,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
-from prometheus_client import CollectorRegistry
-from prometheus_client.exposition import generate_latest
-
+from sidecar.account import strongest
 from sidecar.clock import Clock
 from sidecar.config.snapshot import Snapshot
-from sidecar.metrics import Collector, Counter, Gauge, Histogram
+from sidecar.metrics import Registry
 from sidecar.types import Decision, Outcome
 
 _DECISION_BOUNDS: Final = (
@@ -25,70 +24,87 @@ _CONTENT_BOUNDS: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0
 
 
 class Telemetry:
-    """One registry, made with the runtime and gone with it."""
+    """The metrics of one process, made with the runtime and gone with it."""
 
     def __init__(self) -> None:
-        self._decisions = Counter(
+        self.registry = made = Registry()
+        self._decisions = made.counter(
             "router_decisions",
             "Decisions, by route, model and reason.",
             ("route", "model", "reason"),
         )
-        self._decision_time = Histogram(
+        self._decision_time = made.histogram(
             "router_decision_seconds",
             "From the received body to the decision, by classifier backend.",
             ("backend",),
             _DECISION_BOUNDS,
         )
-        self._stage_time = Histogram(
+        self._stage_time = made.histogram(
             "router_stage_seconds",
             "Time in each stage before the upstream is asked.",
             ("stage",),
             _DECISION_BOUNDS,
         )
-        self._answers = Counter(
+        self._answers = made.counter(
             "router_answers",
             "Answers, by model, HTTP status and how they ended.",
             ("model", "status", "ended"),
         )
-        self._first_content = Histogram(
+        self._first_content = made.histogram(
             "router_first_content_seconds",
             "From the request to the upstream's first content.",
             ("model",),
             _CONTENT_BOUNDS,
         )
-        self._fallbacks = Counter("router_fallbacks", "Answers that a fallback gave.", ("model",))
-        self._tokens = Counter(
+        self._request_time = made.histogram(
+            "router_request_seconds",
+            "From the received body to the last byte of the answer.",
+            ("route",),
+            _CONTENT_BOUNDS,
+        )
+        self._fallbacks = made.counter(
+            "router_fallbacks", "Answers that a fallback gave.", ("model",)
+        )
+        self._attempts_failed = made.counter(
+            "router_attempts_failed",
+            "Attempts at a model that gave nothing to pass on.",
+            ("model",),
+        )
+        self._tokens = made.counter(
             "router_tokens",
             "Tokens as the upstreams counted them.",
             ("route", "model", "kind"),
         )
-        self._cost = Counter(
+        self._cost = made.counter(
             "router_cost_usd",
             "USD at the configured prices, for answers whose tokens are known.",
             ("route", "model"),
         )
-        self._unknown = Counter(
+        self._cost_strong = made.counter(
+            "router_cost_strong_usd",
+            "USD that the dearest candidate would have cost for the same answers.",
+            ("route", "model"),
+        )
+        self._unknown = made.counter(
             "router_answers_of_unknown_cost",
             "Whole answers whose upstream did not count tokens.",
             ("model",),
         )
-        self._refused = Counter(
+        self._refused = made.counter(
             "router_refused",
             "Requests the sidecar answered itself, by status and code.",
             ("status", "code"),
         )
-        self.in_flight = Gauge("router_in_flight", "Requests being answered.")
-        self.config_generation = Gauge(
+        self.reloads = made.counter(
+            "router_reloads", "Reloads that were taken or refused.", ("result",)
+        )
+        self.in_flight = made.gauge("router_in_flight", "Requests being answered.")
+        self.config_generation = made.gauge(
             "router_config_generation", "Reloads taken, from 1.", alike=True
         )
-        self.pinned = Gauge(
+        self.pinned = made.gauge(
             "router_kill_switch", "1 while every request goes to one model.", alike=True
         )
-        self._registry = CollectorRegistry()
-        self._metrics = {
-            m.name: m for m in vars(self).values() if isinstance(m, Counter | Gauge | Histogram)
-        }
-        self._registry.register(Collector(self._metrics.values()))
 
     def decided(self, decision: Decision, clock: Clock, backend: str) -> None:
         """Count one decision and where its time went."""
@@ -105,8 +121,11 @@ class Telemetry:
         self._answers.add((model, str(outcome.status), outcome.ended))
         if outcome.first_byte_ms is not None:
             self._first_content.observe((model,), outcome.first_byte_ms / 1e3)
+        self._request_time.observe((decision.route,), outcome.total_ms / 1e3)
         if outcome.attempts > 1:
             self._fallbacks.add((model,))
+        for failure in outcome.failures:
+            self._attempts_failed.add((failure.model,))
         for kind, count in (
             ("input", usage.input_tokens),
             ("cached", usage.cached_tokens),
@@ -116,7 +135,10 @@ class Telemetry:
                 self._tokens.add((decision.route, model, kind), count)
         cost = snapshot.models[model].price.charged(usage)
         if cost is not None:
-            self._cost.add((decision.route, model), cost)
+            labels = (decision.route, model)
+            self._cost.add(labels, cost)
+            strong = strongest(decision, snapshot).price.charged(usage)
+            self._cost_strong.add(labels, cost if strong is None else strong)
         elif outcome.ended == "complete":
             self._unknown.add((model,))
 
@@ -125,13 +147,9 @@ class Telemetry:
         self._refused.add((str(status), code or "none"))
 
     def dump(self) -> dict[str, Any]:
-        """Every count, as JSON-able values, for :meth:`exposition` in another process."""
-        return {name: metric.dump() for name, metric in self._metrics.items()}
+        """Every value, JSON-able, for :meth:`exposition` in another process."""
+        return self.registry.dump()
 
     def exposition(self, others: Sequence[dict[str, Any]] = ()) -> bytes:
         """The text that Prometheus scrapes, the dumps of other workers added."""
-        summed = Telemetry()
-        for dump in (self.dump(), *others):
-            for name, values in dump.items():
-                summed._metrics[name].absorb(values)
-        return generate_latest(summed._registry)
+        return self.registry.summed(others).exposition()

@@ -106,11 +106,14 @@ async def metrics(request: web.Request) -> web.Response:
 
 async def reload(request: web.Request) -> web.Response:
     runtime = request.app[_RUNTIME]
+    reloads = runtime.telemetry.reloads
     try:
         snapshot = runtime.reload()
     except ConfigError as exc:
+        reloads.add(("refused",))
         kept = runtime.snapshot.generation
         return _json({"faults": exc.faults, "kept_generation": kept}, status=400)
+    reloads.add(("taken",))
     faults = [
         fault for each in await _tell(request, do="reload") for fault in each.get("faults", ())
     ]
