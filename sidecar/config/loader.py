@@ -103,7 +103,8 @@ class _Compiler:
             if (spec := self.model(name, model, upstreams)) is not None
         }
         routes = {name: self.route(name, route) for name, route in self.config.routes.items()}
-        token = self.token()
+        token = self.token("listen_token_env", self.config.listen_token_env)
+        admin_token = self.token("admin_token_env", self.config.admin_token_env)
         if self.faults:
             raise ConfigError(in_order(self.faults))
         return Snapshot(
@@ -115,16 +116,16 @@ class _Compiler:
             digest=self.document.digest,
             warnings=tuple(self.warnings),
             token=token,
+            admin_token=admin_token,
         )
 
-    def token(self) -> Secret | None:
-        """The callers' token. A missing one is a fault: serving all is not what was asked."""
-        name = self.config.listen_token_env
+    def token(self, key: str, name: str | None) -> Secret | None:
+        """A port's token. A missing one is a fault: serving all is not what was asked."""
         if name is None:
             return None
         value = self.env.get(name, "").strip()
         if not value:
-            self.fault(("listen_token_env",), f"the variable {name} is not set")
+            self.fault((key,), f"the variable {name} is not set")
         return Secret(value)
 
     def upstream(self, name: str, upstream: schema.Upstream) -> UpstreamSpec:

@@ -140,6 +140,7 @@ class Snapshot:
     digest: str  # the first 12 hex digits of the file's SHA-256
     warnings: tuple[str, ...] = field(default=())
     token: Secret | None = None  # what a caller must send, where one is asked for
+    admin_token: Secret | None = None  # the same for the admin port
 
     def upstreams(self) -> list[UpstreamSpec]:
         """Every address that a request may go to."""

@@ -14,12 +14,13 @@ import orjson
 from aiohttp import web
 
 from sidecar import __version__
+from sidecar.control import guard
 from sidecar.control.explain import explain
 from sidecar.dialects import DIALECTS
 from sidecar.dialects.body import parse_object
 from sidecar.errors import BadRequest, ConfigError, RequestError
 from sidecar.fleet import Fleet
-from sidecar.http_server import Server, error_answer, new_request_id, refuse_a_page
+from sidecar.http_server import Server, error_answer, new_request_id
 from sidecar.parse import Received
 from sidecar.runtime import Mode, Runtime
 
@@ -169,7 +170,7 @@ async def _tell(request: web.Request, **command: Any) -> list[dict[str, Any]]:
 @web.middleware
 async def _errors(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
-        refuse_a_page(request)
+        guard.admit(request, request.app[_RUNTIME].snapshot)
         return await handler(request)
     except RequestError as exc:
         fault = exc
@@ -180,6 +181,8 @@ async def _errors(request: web.Request, handler: Handler) -> web.StreamResponse:
         fault = RequestError(f"{exc.reason}: the admin port has no such thing.")
         fault.status = exc.status
     head, body = error_answer(None, fault, new_request_id())
+    if fault.status == 401:
+        head["WWW-Authenticate"] = guard.ASK
     return web.Response(
         status=fault.status, body=body, headers=head, content_type="application/json"
     )

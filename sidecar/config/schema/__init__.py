@@ -40,6 +40,9 @@ class Config(Section):
     admin: Listen = "127.0.0.1:9090"
     # what callers must send as their key, where `listen` is not theirs alone
     listen_token_env: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] | None = None
+    # the same for `admin`, and the names, beside addresses, that it answers to
+    admin_token_env: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] | None = None
+    admin_hosts: tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,253}$")], ...] = ()
     classifier: Classifier = Classifier()
     abilities: str | None = None  # a file that `sidecar fit` wrote, beside this one
     upstreams: Annotated[dict[Name, Upstream], Field(min_length=1)]

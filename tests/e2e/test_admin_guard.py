@@ -1,0 +1,82 @@
+"""Who may use the admin port: by which name, and with which token."""
+
+from __future__ import annotations
+
+import base64
+
+import pytest
+
+from sidecar.control.guard import is_ours
+from tests.conftest import Running, Start
+from tests.support.wire import Reply, exchange
+
+
+def get(path: str, host: str, headers: str = "") -> bytes:
+    return f"GET {path} HTTP/1.1\r\nHost: {host}\r\n{headers}\r\n".encode()
+
+
+async def ask(sidecar: Running, path: str, host: str = "127.0.0.1", headers: str = "") -> Reply:
+    return await exchange(sidecar.app.admin, get(path, host, headers))
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.test", "evil.test:9090", "evil.", "localhost.evil.test", "[::1.x]"]
+)
+async def test_a_name_that_is_not_ours_is_refused(
+    start: Start, config: dict[str, object], host: str
+) -> None:
+    sidecar = await start(config)
+    for path in ("/readyz", "/metrics", "/admin/kill-switch", "/nowhere"):
+        reply = await ask(sidecar, path, host)
+        assert (reply.status, reply.json["error"]["code"]) == (403, "unknown_host")
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "localhost",
+        "LocalHost:9090",
+        "127.0.0.1:1",
+        "10.2.3.4:9090",
+        "[::1]:9090",
+        "::1",
+        "my-sidecar",
+    ],
+)
+def test_an_address_and_a_name_without_a_dot_are_ours(host: str) -> None:
+    assert is_ours(host, ())
+
+
+async def test_a_configured_name_is_ours(start: Start, config: dict[str, object]) -> None:
+    sidecar = await start({**config, "admin_hosts": ["Admin.internal"]})
+    assert (await ask(sidecar, "/livez", "admin.INTERNAL:9090")).status == 200
+    assert (await ask(sidecar, "/livez", "other.internal")).status == 403
+
+
+def basic(password: str) -> str:
+    return "Basic " + base64.b64encode(f"me:{password}".encode()).decode()
+
+
+async def test_where_a_token_is_set_all_but_the_probes_asks_for_it(
+    start: Start, config: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ADMIN_TOKEN", "open:sesame")
+    sidecar = await start({**config, "admin_token_env": "ADMIN_TOKEN"})
+    assert (await ask(sidecar, "/livez")).status == 200
+    assert (await ask(sidecar, "/readyz")).status == 200
+    for sent in ("", "Bearer wrong", "Bearer", "Basic !!", basic("open"), "open:sesame"):
+        headers = f"Authorization: {sent}\r\n" if sent else ""
+        reply = await ask(sidecar, "/metrics", headers=headers)
+        assert (reply.status, reply.json["error"]["code"]) == (401, "invalid_token")
+        assert reply.header("www-authenticate")
+        assert b"sesame" not in reply.body
+    for sent in ("Bearer open:sesame", basic("open:sesame")):
+        reply = await ask(sidecar, "/metrics", headers=f"Authorization: {sent}\r\n")
+        assert reply.status == 200
+
+
+async def test_an_admin_token_that_is_not_set_is_a_fault(
+    start: Start, config: dict[str, object]
+) -> None:
+    with pytest.raises(Exception, match=r"admin_token_env: the variable NOT_SET_ANYWHERE"):
+        await start({**config, "admin_token_env": "NOT_SET_ANYWHERE"})
