@@ -6,6 +6,7 @@ only by replacing a whole value.
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 from enum import StrEnum
 from operator import attrgetter
@@ -63,7 +64,7 @@ class Runtime:
 
     def view(self, call: Call, snapshot: Snapshot) -> View:
         """What the decision on ``call`` may know of what came before it."""
-        return View(pinned=self.pinned)
+        return View(pinned=self.pinned, now=time.time())
 
     def remember(
         self, call: Call, decision: Decision, outcome: Outcome, snapshot: Snapshot

@@ -157,6 +157,8 @@ class Candidate:
     model: str
     probability: float | None  # that it suffices
     cost_usd: float  # expected, for this request
+    latency_s: float | None = None  # expected, to the end of the answer; None where unknown
+    reliability: float = 1.0  # the chance that an attempt gives an answer at all
 
 
 @dataclass(frozen=True, slots=True)

@@ -271,4 +271,6 @@ class _Compiler:
                 )
                 for rule in route.rules
             ),
+            max_cost_usd=route.max_cost_usd,
+            usd_per_s=route.usd_per_s,
         )

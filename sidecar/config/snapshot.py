@@ -106,6 +106,8 @@ class RouteSpec:
     quality: float
     threshold: float
     rules: tuple[RuleSpec, ...]
+    max_cost_usd: float | None = None  # for one request, where the caller sets no limit
+    usd_per_s: float = 0.0  # what a second of waiting is worth
 
 
 class Abilities(Protocol):

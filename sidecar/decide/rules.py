@@ -6,6 +6,7 @@ from collections.abc import Container
 
 from sidecar.config.schema import When
 from sidecar.config.snapshot import RuleSpec
+from sidecar.decide.view import EMPTY, View
 from sidecar.types import Call, Reading
 
 # Keywords are looked for in this much of the text, head and tail: a rule must
@@ -14,7 +15,11 @@ _LOOK = 16_384
 
 
 def first(
-    rules: tuple[RuleSpec, ...], call: Call, reading: Reading | None, barred: Container[str]
+    rules: tuple[RuleSpec, ...],
+    call: Call,
+    reading: Reading | None,
+    barred: Container[str],
+    view: View = EMPTY,
 ) -> RuleSpec | None:
     """The first rule that holds and whose model is not ``barred``.
 

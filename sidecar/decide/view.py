@@ -7,8 +7,15 @@ which replays offline as it ran. The empty view is always a legal one.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Final
+
+from sidecar.decide.observed import Observed
+
+_NONE: Final[Mapping[str, int]] = MappingProxyType({})
+_NEVER: Final[Mapping[str, Observed]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +23,12 @@ class View:
     """The world as one decision sees it."""
 
     pinned: str | None = None  # the kill switch's model, while it is on
+    now: float = 0.0  # Unix seconds; 0 where nobody says what time it is
+    # by model, the tokens of this request that its upstream should have cached
+    cached_tokens: Mapping[str, int] = field(default_factory=lambda: _NONE)
+    observed: Mapping[str, Observed] = field(
+        default_factory=lambda: _NEVER
+    )  # by model: its recent answers
 
 
 EMPTY: Final = View()

@@ -81,6 +81,7 @@ def snapshot(
     quality: float = 0.9,
     threshold: float = 0.5,
     rules: Sequence[RuleSpec] = (),
+    **route_keys: Any,
 ) -> Snapshot:
     """These models and one route, ``auto``, over them (or over ``among``)."""
     names = tuple(among or [m.name for m in models])
@@ -92,6 +93,7 @@ def snapshot(
         quality=quality,
         threshold=threshold,
         rules=tuple(rules),
+        **route_keys,
     )
     config = schema.Config.model_validate(
         {

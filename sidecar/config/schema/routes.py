@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from sidecar.config.schema.base import Name, Section, Share
+from sidecar.config.schema.base import Name, Section, Share, Usd
 
 
 class When(Section):
@@ -40,11 +40,13 @@ class Rule(Section):
 
 
 class Route(Section):
-    policy: Literal["fixed", "threshold", "cost_quality"] = "cost_quality"
+    policy: Literal["fixed", "rules", "threshold", "cost_quality"] = "cost_quality"
     models: Annotated[tuple[Name, ...], Field(min_length=1)]
     default: Name
     quality: Share = 0.97
     threshold: Annotated[float, Field(ge=0, le=1)] = 0.5
+    max_cost_usd: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None  # a request
+    usd_per_s: Usd = 0.0  # what a second of waiting is worth
     rules: tuple[Rule, ...] = ()
 
     @field_validator("models")

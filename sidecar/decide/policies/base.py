@@ -1,13 +1,47 @@
-"""The policy seam: candidates in, an order of preference out."""
+"""The policy seam: a situation in, an order of preference out.
+
+A policy is a pure function of one frozen :class:`Situation`, which holds all that
+it may look at. What a policy asks of the configuration is its own section of the
+route (``situation.route``); what it needs to remember comes with the view.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from sidecar.config.snapshot import RouteSpec
-from sidecar.types import Candidate, Reading
+from sidecar.config.snapshot import Abilities, ModelSpec, RouteSpec
+from sidecar.decide.view import View
+from sidecar.types import Call, Candidate, Reading
+
+# Above this out-of-distribution score a reading ranks nothing.
+ABSTAIN: Final = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """What a policy chooses in."""
+
+    call: Call
+    route: RouteSpec
+    reading: Reading
+    candidates: tuple[Candidate, ...]  # capable and within the caller's limit; at least one
+    models: Mapping[str, ModelSpec]  # every configured one, by name
+    abilities: Abilities
+    view: View
+
+    @property
+    def lost(self) -> bool:
+        """The text is so unlike the training data that its reading ranks nothing."""
+        return self.reading.ood > ABSTAIN
+
+    def asked(self, configured: float) -> float:
+        """The share of quality to keep: the caller's, else ``configured``, and more of it
+        where the text is unlike the training data, in proportion to how unlike it is."""
+        asked = self.call.hints.quality
+        keep = configured if asked is None else asked
+        return 1.0 - (1.0 - keep) * (1.0 - self.reading.ood)
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,30 +52,43 @@ class Choice:
     why: str
 
 
-# Above this out-of-distribution score a reading ranks nothing.
-ABSTAIN: Final = 0.5
-
-# (capable candidates with probabilities, the reading, the route, the quality a
-# caller asked for) -> the choice. Pure; at least one candidate is given.
-Policy = Callable[[tuple[Candidate, ...], Reading, RouteSpec, float | None], Choice]
+Policy = Callable[[Situation], Choice]
 
 
 def likelihood(candidate: Candidate) -> float:
-    """P(suffices); 0 where unknown."""
-    return candidate.probability or 0.0
+    """The chance that an attempt suffices: that it answers, and well; 0 where unknown."""
+    return (candidate.probability or 0.0) * candidate.reliability
 
 
-def in_order(candidates: tuple[Candidate, ...], enough: float) -> list[Candidate]:
+def in_order(candidates: Sequence[Candidate], enough: float, usd_per_s: float) -> tuple[str, ...]:
     """Cheapest first among those that reach ``enough``, then the rest, likeliest first.
 
     The order in which an answer is worth trying: a fallback should still be
-    likely to suffice before it is cheap.
+    likely to suffice before it is cheap. A second of waiting costs ``usd_per_s``;
+    a model not yet timed is taken to be as quick as the mean of the others.
     """
-    reach = [c for c in candidates if likelihood(c) >= enough]
-    short = [c for c in candidates if likelihood(c) < enough]
-    reach.sort(key=lambda c: (c.cost_usd, -likelihood(c)))
-    short.sort(key=lambda c: (-likelihood(c), c.cost_usd))
-    return reach + short
+    timed = [c.latency_s for c in candidates if c.latency_s is not None] if usd_per_s else []
+    usual = sum(timed) / len(timed) if timed else 0.0
+    reach, short = [], []
+    for candidate in candidates:
+        chance, cost = likelihood(candidate), candidate.cost_usd
+        if usd_per_s:
+            wait = candidate.latency_s
+            cost += usd_per_s * (usual if wait is None else wait)
+        if chance >= enough:
+            reach.append((cost, -chance, candidate.model))
+        else:
+            short.append((-chance, cost, candidate.model))
+    reach.sort()
+    short.sort()
+    return tuple(found[2] for found in (*reach, *short))
+
+
+def cheapest_within(situation: Situation, candidates: Sequence[Candidate]) -> Choice:
+    """The cheapest whose chance is within the asked quality of the best one's."""
+    floor = situation.asked(situation.route.quality) * max(map(likelihood, candidates))
+    order = in_order(candidates, floor, situation.route.usd_per_s)
+    return Choice(order, f"the cheapest with a chance of at least {floor:.3f}")
 
 
 def dearest_first(candidates: tuple[Candidate, ...]) -> Choice:

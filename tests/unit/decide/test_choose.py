@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from sidecar.config.snapshot import Snapshot
-from sidecar.decide import Question, choose, fall_back, plan
+from sidecar.config.snapshot import Price, Snapshot
+from sidecar.decide import EMPTY, Question, View, choose, fall_back, plan
+from sidecar.decide.observed import Observed, Trend
 from sidecar.errors import BadRequest, ClassifierDown, ClassifierError, ClassifierLate
 from sidecar.types import Decision, Features, Hints, Reading
 from tests.support.builders import FakeAbilities, call, model, reading, rule, snapshot
@@ -20,12 +21,16 @@ ALL = [CHEAP, MIDDLE, DEAR]
 
 
 def decide(
-    over: Snapshot, verdict: Reading | ClassifierError, chances: dict[str, float], **kw: Any
+    over: Snapshot,
+    verdict: Reading | ClassifierError,
+    chances: dict[str, float],
+    view: View = EMPTY,
+    **kw: Any,
 ) -> Decision:
     request = call(**kw)
     question = plan(request, Features("hello"), over)
     assert isinstance(question, Question)
-    return choose(question, request, verdict, replace(over, abilities=FakeAbilities(chances)))
+    return choose(question, request, verdict, replace(over, abilities=FakeAbilities(chances)), view)
 
 
 def chances(cheap: float, middle: float, dear: float) -> dict[str, float]:
@@ -210,3 +215,91 @@ def test_text_the_encoder_does_not_know_goes_to_the_dearest_whatever_it_says(pol
     assert decide(over, reading(ood=0.1), misled).model == "cheap"
     lost = decide(over, reading(ood=0.9), misled)
     assert (lost.model, lost.fallbacks) == ("dear", ("middle", "cheap"))
+
+
+def test_a_routes_own_limit_keeps_to_the_affordable_and_never_refuses() -> None:
+    likely = chances(0.5, 0.7, 1.0)
+    plain = {c.model: c.cost_usd for c in decide(snapshot(ALL), reading(), likely).candidates}
+    limited = snapshot(ALL, max_cost_usd=plain["middle"])
+    decision = decide(limited, reading(), likely)
+    assert (decision.model, decision.reason) == ("middle", "budget")
+    hopeless = decide(snapshot(ALL, max_cost_usd=1e-12), reading(), likely)
+    assert (hopeless.model, hopeless.reason) == ("cheap", "budget")
+    asked = decide(limited, reading(), likely, hints=Hints(max_cost_usd=1.0))
+    assert asked.model == "dear"  # the caller's limit stands in the route's place
+
+
+def test_rules_alone_send_what_no_rule_names_to_the_default() -> None:
+    over = snapshot(
+        ALL, policy="rules", default="middle", rules=[rule("code", "dear", task="code")]
+    )
+    assert decide(over, reading(task="code"), {}).reason == "rule:code"
+    decision = decide(over, reading(task="qa"), {})
+    assert (decision.model, decision.reason) == ("middle", "default")
+
+
+@pytest.mark.parametrize("policy", ["cost_quality", "threshold"])
+def test_a_model_that_fails_often_loses_its_traffic_and_wins_it_back(policy: str) -> None:
+    over, likely = snapshot(ALL, policy=policy, quality=0.9, threshold=0.9), chances(0.95, 0.97, 1)
+    failing = {"cheap": Observed(errors=Trend(recent=0.5, usual=0.0, at=1000.0))}
+    assert (
+        decide(over, reading(), likely, view=View(now=1000.0, observed=failing)).model == "middle"
+    )
+    assert decide(over, reading(), likely, view=View(now=1300.0, observed=failing)).model == "cheap"
+
+
+@pytest.mark.parametrize("policy", ["cost_quality", "threshold"])
+def test_where_waiting_has_a_price_a_model_that_slows_down_loses_its_traffic(policy: str) -> None:
+    likely = chances(0.95, 0.97, 1)
+    patient, hurried = (
+        snapshot(ALL, policy=policy, quality=0.9, threshold=0.9, usd_per_s=worth)
+        for worth in (0.0, 0.001)
+    )
+
+    def seen(cheap: float) -> View:
+        usual = Trend(1.0, 1.0, 0.0)
+        return View(
+            now=5.0,
+            observed={
+                "cheap": Observed(first_s=Trend(cheap, cheap, 5.0)),
+                "middle": Observed(first_s=usual),
+            },
+        )
+
+    assert decide(hurried, reading(), likely, view=seen(1.0)).model == "cheap"
+    assert decide(hurried, reading(), likely, view=seen(9.0)).model == "middle"
+    assert decide(patient, reading(), likely, view=seen(9.0)).model == "cheap"
+
+
+def test_cached_input_is_priced_as_cached() -> None:
+    deal = replace(CHEAP, price=Price(input=10.0, cached_input=1.0, output=0.0))
+    over = snapshot([deal, MIDDLE])
+
+    def cost(cached: int) -> float:
+        view = View(cached_tokens={"cheap": cached})
+        decision = decide(over, reading(), chances(1, 1, 1), view=view, input_tokens=400)
+        return decision.candidates[0].cost_usd
+
+    assert cost(0) == pytest.approx(300 * 10 / 1e6)
+    assert cost(100) == pytest.approx((200 * 10 + 100) / 1e6)
+    assert cost(9999) == pytest.approx(300 * 1 / 1e6)  # never more than the input
+
+
+def test_the_length_of_an_answer_is_what_the_model_gave_to_such_tasks() -> None:
+    seen = {"cheap": Observed(output_tokens={"": 100.0, "code": 900.0})}
+    over, view = snapshot(ALL), View(observed=seen)
+
+    def tokens(task: str, asked: int | None = None) -> float:
+        decision = decide(
+            over,
+            reading(task=task),
+            chances(1, 1, 1),
+            view=view,
+            input_tokens=0,
+            max_output_tokens=asked,
+        )
+        return decision.candidates[0].cost_usd * 1e6
+
+    assert tokens("code") == pytest.approx(900)
+    assert tokens("qa") == pytest.approx(100)
+    assert tokens("code", asked=50) == pytest.approx(50)

@@ -1,0 +1,97 @@
+"""What is settled with a reading of the prompt, or with the reason why there is none."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from sidecar.config.snapshot import RouteSpec, Snapshot
+from sidecar.decide import price, rules
+from sidecar.decide.policies import POLICIES
+from sidecar.decide.policies.base import Situation
+from sidecar.decide.stages.plan import without_reading
+from sidecar.decide.stages.question import Question, by_rule, fall_back
+from sidecar.decide.view import EMPTY, View
+from sidecar.errors import BadRequest, ClassifierError
+from sidecar.types import Call, Candidate, Decision, Reading, Step
+
+
+def choose(
+    question: Question,
+    call: Call,
+    verdict: Reading | ClassifierError,
+    snapshot: Snapshot,
+    view: View = EMPTY,
+) -> Decision:
+    """Decide with a reading, or with the reason why there is none."""
+    route = question.route
+    if isinstance(verdict, ClassifierError):
+        return fall_back(question, snapshot, verdict.reason, str(verdict))
+    question = replace(question, steps=(*question.steps, Step("classifier", _say(verdict))))
+    rule = rules.first(route.rules, call, verdict, question.barred, view)
+    settled = by_rule(question, rule) if rule else without_reading(question, snapshot)
+    if settled is not None:
+        return replace(settled, reading=verdict)
+    return _by_policy(question, call, verdict, snapshot, view)
+
+
+def _by_policy(
+    question: Question, call: Call, reading: Reading, snapshot: Snapshot, view: View
+) -> Decision:
+    """The route's policy over its capable models, within what a request may cost."""
+    route = question.route
+    candidates = price.candidates(call, question.capable, reading, snapshot.abilities, view)
+    affordable = _affordable(call, route, candidates)
+    pick = POLICIES[route.policy]
+    situation = Situation(
+        call, route, reading, affordable, snapshot.models, snapshot.abilities, view
+    )
+    choice = pick(situation)
+    reason, steps = "policy", question.steps
+    if len(affordable) < len(candidates):
+        free = pick(replace(situation, candidates=candidates)).order[0]
+        if free != choice.order[0]:
+            reason = "budget"
+            steps = (*steps, Step("budget", f"{free} would cost more than was allowed"))
+    ranked = {model.name for model in question.capable}
+    # A default that the policy ranked is where the policy put it, or was too dear.
+    outside = route.default not in ranked and route.default not in question.barred
+    return Decision(
+        model=choice.order[0],
+        route=route.name,
+        reason=reason,
+        fallbacks=(*choice.order[1:], route.default) if outside else choice.order[1:],
+        candidates=candidates,
+        steps=(*steps, Step("policy", f"{route.policy}: {choice.why}")),
+        reading=reading,
+    )
+
+
+def _affordable(
+    call: Call, route: RouteSpec, candidates: tuple[Candidate, ...]
+) -> tuple[Candidate, ...]:
+    """Those within the caller's limit, or else the route's. A caller whose limit nothing
+    meets is told; an operator's limit that nothing meets leaves the cheapest."""
+    asked = call.hints.max_cost_usd
+    limit = route.max_cost_usd if asked is None else asked
+    if limit is None:
+        return candidates
+    within = tuple(c for c in candidates if c.cost_usd <= limit)
+    if not within:
+        least = min(candidates, key=lambda c: c.cost_usd)
+        if asked is None:
+            return (least,)
+        raise BadRequest(
+            f"No model is expected to answer for {limit:g} USD; the cheapest that can, "
+            f"{least.model}, would take about {least.cost_usd:.2g}. Raise x-router-max-cost-usd.",
+            param="x-router-max-cost-usd",
+            code="max_cost_exceeded",
+        )
+    return within
+
+
+def _say(reading: Reading) -> str:
+    said = [f"difficulty {reading.difficulty:.2f}"]
+    said += [label for label in (reading.task, reading.domain, reading.tier) if label]
+    if reading.ood >= 0.5:
+        said.append(f"unlike the training data ({reading.ood:.2f})")
+    return ", ".join(said)

@@ -1,0 +1,80 @@
+"""What is settled before anything reads the prompt."""
+
+from __future__ import annotations
+
+from sidecar.config.snapshot import RouteSpec, Snapshot
+from sidecar.decide import capability, rules
+from sidecar.decide.stages.question import NO_ROUTE, Question, by_rule, fall_back, prefer
+from sidecar.decide.view import EMPTY, View
+from sidecar.errors import NotFound
+from sidecar.types import Call, Decision, Features, Step
+
+
+def plan(
+    call: Call, features: Features, snapshot: Snapshot, view: View = EMPTY
+) -> Decision | Question:
+    """Decide what needs no reading of the prompt, or say what is left to decide.
+
+    Raises :class:`NotFound` for an unknown model and
+    :class:`~sidecar.errors.NoCapableModel` where nothing can serve the call.
+    """
+    route = snapshot.routes.get(call.model)
+    if route is None and call.model not in snapshot.models:
+        known = sorted([*snapshot.routes, *snapshot.models])
+        raise NotFound(
+            f"No model or route is called {call.model!r}. Use one of: {', '.join(known)}.",
+            param="model",
+            code="model_not_found",
+        )
+    route_name = route.name if route else NO_ROUTE
+    if view.pinned is not None:
+        model = snapshot.models[view.pinned]
+        capability.require(call, [model])
+        step = Step("kill-switch", f"every request goes to {model.name}")
+        return Decision(model.name, route_name, "kill-switch", steps=(step,))
+    if route is None:
+        model = snapshot.models[call.model]
+        capability.require(call, [model])
+        step = Step("explicit", f"the request names {model.name}")
+        return Decision(model.name, NO_ROUTE, "explicit", steps=(step,))
+    return _plan_route(call, features, snapshot, route, view)
+
+
+def _plan_route(
+    call: Call, features: Features, snapshot: Snapshot, route: RouteSpec, view: View
+) -> Decision | Question:
+    names = (*route.models, *(r.model for r in route.rules), route.default)
+    everyone = [snapshot.models[name] for name in dict.fromkeys(names)]
+    lacks = capability.require(call, everyone)
+    said = "; ".join(f"{name} has no {', '.join(lack)}" for name, lack in lacks.items())
+    question = Question(
+        route=route,
+        capable=tuple(snapshot.models[n] for n in route.models if n not in lacks),
+        barred=frozenset(lacks),
+        empty=features.empty,
+        steps=(Step("capability", said or "every model can"),),
+    )
+    rule = rules.first(route.rules, call, None, question.barred, view)
+    if rule is not None:
+        return by_rule(question, rule)
+    if not features.empty and any(rule.needs_reading for rule in route.rules):
+        return question
+    return without_reading(question, snapshot) or question
+
+
+def without_reading(question: Question, snapshot: Snapshot) -> Decision | None:
+    """The decision where no reading could change it."""
+    route, able = question.route, question.capable
+    if route.policy == "fixed":
+        return fall_back(question, snapshot, "policy", "fixed: the default")
+    if route.policy == "rules":
+        return fall_back(question, snapshot, "default", "no rule holds")
+    if not able:
+        why = "only a model outside the policy's list is left"
+        return fall_back(question, snapshot, "capability", why)
+    if len(able) == 1:
+        reason = "capability" if len(route.models) > 1 else "policy"
+        return prefer(question, able[0].name, reason, Step(reason, "one model is left"))
+    if question.empty:
+        return fall_back(question, snapshot, "default", "the request has no text to read")
+    return None
