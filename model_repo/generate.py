@@ -23,9 +23,9 @@ from pathlib import Path
 from string import Template
 from typing import Final
 
-from model_repo.contract import LABELLED, Served
 from sidecar.encoder.bundle import Bundle
-from sidecar.encoder.model import INPUT
+from sidecar.encoder.model import INPUT, OnnxEncoder
+from sidecar.encoder.served import LABELLED, MODEL, Served
 
 HERE: Final = Path(__file__).parent
 MAX_BATCH: Final = 32
@@ -94,12 +94,14 @@ def profile(bucket: int) -> dict[str, list[int]]:
     }
 
 
-def generate(bundle: Bundle, to: Path) -> list[Path]:
+def generate(bundle: Bundle, to: Path, model: str = MODEL) -> list[Path]:
     """Write both repositories under ``to``; answers every model's folder.
 
     Replaces what an earlier call wrote for the same names; leaves other files alone.
+    Raises EncoderError for a graph that does not load or has other tensors.
     """
-    served = Served.of(bundle)
+    OnnxEncoder(bundle)
+    served = Served.of(bundle, model)
     made = []
     for kind in ("cpu", "gpu"):
         for bucket in served.buckets:
@@ -124,8 +126,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m model_repo.generate", description=__doc__)
     parser.add_argument("--to", type=Path, required=True, help="the folder for cpu/ and gpu/")
     parser.add_argument("--bundle", type=Path, help="an encoder's folder; the packaged one")
+    parser.add_argument("--model", default=MODEL, help="what `classifier.triton.model` says")
     args = parser.parse_args(arguments)
-    for folder in generate(Bundle.load(args.bundle), args.to):
+    for folder in generate(Bundle.load(args.bundle), args.to, args.model):
         print(folder)
 
 

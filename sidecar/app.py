@@ -34,6 +34,7 @@ from sidecar.features import features_of
 from sidecar.fleet import Fleet, command_line, follow
 from sidecar.ingress import Ingress
 from sidecar.runtime import Mode, Runtime
+from sidecar.telemetry import Telemetry
 from sidecar.types import Prompt
 from sidecar.upstream.aiohttp_client import AiohttpUpstreams
 from sidecar.upstream.base import Upstreams
@@ -109,8 +110,11 @@ class App:
         """
         loaded = load(config_file)
         snapshot = loaded.snapshot
+        telemetry = Telemetry()
         if classifier is None:
-            chosen = classify.build(snapshot.config.classifier, loaded.bundle)
+            chosen = await classify.build(
+                snapshot.config.classifier, loaded.bundle, telemetry.registry
+            )
         else:
             chosen = classify.Chosen(classifier, f"{classifier.name} (given)")
         runtime = Runtime(
@@ -119,6 +123,7 @@ class App:
             classifier=chosen.classifier,
             abilities=loaded.catalogue,
             upstreams=_CLIENTS[snapshot.config.upstream_client](),
+            telemetry=telemetry,
         )
         sources.register(runtime)
         app = cls(runtime, chosen.why)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from sidecar.classify.dummy import DummyReader
 from sidecar.types import Reading
 from tests.support.no_skips import NoSkips
 from tests.support.raw_upstream import RawUpstream
+from tests.support.triton import TritonServer, needed, serving
 
 # A busy machine must not fail a property: no clock judges an example.
 settings.register_profile(
@@ -53,6 +54,14 @@ async def second() -> AsyncIterator[RawUpstream]:
     await server.start()
     yield server
     await server.stop()
+
+
+@pytest.fixture(scope="session")
+def triton_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonServer]:
+    """The real Triton server over the CPU repository, for who leaves it as it is."""
+    needed()
+    with serving(tmp_path_factory.mktemp("triton")) as server:
+        yield server
 
 
 def by_word(window: str) -> Reading:

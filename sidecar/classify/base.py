@@ -27,8 +27,20 @@ class Reader(Protocol):
 class Classifier(Protocol):
     """What the request path awaits."""
 
-    name: str  # the backend, as readiness and metrics call it
-    version: str
+    @property
+    def name(self) -> str:
+        """The backend that reads now, as readiness and metrics call it."""
+        ...
+
+    @property
+    def why(self) -> str:
+        """Why it is that one, in words."""
+        ...
+
+    @property
+    def version(self) -> str:
+        """Of the encoder."""
+        ...
 
     async def classify(self, features: Features) -> Reading:
         """A reading, or :class:`~sidecar.errors.ClassifierError`."""

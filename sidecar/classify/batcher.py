@@ -47,11 +47,13 @@ class BatchingClassifier:
         reader: Reader,
         *,
         name: str,
+        why: str = "",
         deadline_s: float,
         max_batch_tokens: int = 4096,
         max_queue: int = 512,
     ) -> None:
         self.name = name
+        self.why = why
         self.version = reader.version
         self._reader = reader
         self._deadline = deadline_s
@@ -64,18 +66,20 @@ class BatchingClassifier:
         self._worker = threading.Thread(target=self._work, name="classifier", daemon=True)
         self._worker.start()
 
-    async def classify(self, features: Features) -> Reading:
+    async def classify(self, features: Features, within_s: float | None = None) -> Reading:
+        """A reading within the deadline, or within ``within_s`` where less is left."""
+        deadline = self._deadline if within_s is None else within_s
         if self._closed or not self._worker.is_alive():
             raise ClassifierDown("the classifier is stopped")
         tokens = min(_MAX_TOKENS, len(features.window) // _CHARS_PER_TOKEN + 1)
         future: asyncio.Future[Reading] = self._loop.create_future()
-        entry = _Entry(features.window, tokens, time.monotonic() + self._deadline, future)
+        entry = _Entry(features.window, tokens, time.monotonic() + deadline, future)
         with self._wake:
             if len(self._queue) >= self._max_queue:
                 raise ClassifierLate("the classifier's queue is full")
             self._queue.append(entry)
             self._wake.notify()
-        timer = self._loop.call_later(self._deadline, _expire, future)
+        timer = self._loop.call_later(deadline, _expire, future)
         try:
             return await future
         finally:

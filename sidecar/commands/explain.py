@@ -60,7 +60,7 @@ async def _explain(args: argparse.Namespace) -> dict[str, Any]:
         body = orjson.dumps({"model": route, "messages": [message]})
     # a person waits, not a request: no deadline cuts the explanation short
     settings = snapshot.config.classifier.model_copy(update={"deadline_ms": 10_000.0})
-    classifier = classify.build(settings, loaded.bundle).classifier
+    classifier = (await classify.build(settings, loaded.bundle)).classifier
     try:
         received = Received("explain", DIALECTS["chat"], (), body)
         return await explain(received, snapshot, classifier)

@@ -89,6 +89,7 @@ async def readyz(request: web.Request) -> web.Response:
     state: dict[str, Any] = {
         "mode": str(runtime.mode),
         "backend": runtime.classifier.name,
+        "backend_why": runtime.classifier.why,
         "encoder": runtime.classifier.version,
         "kill_switch": runtime.pinned,
         "workers": len(ready),

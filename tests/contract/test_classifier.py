@@ -1,13 +1,14 @@
 """What every classifier backend promises: one body of tests over each of them.
 
-A backend is one entry in ``BACKENDS``: a function of a deadline that makes a
-classifier inside a running event loop.
+A backend is one entry in ``BACKENDS``: a coroutine function of a deadline and the URL of
+a Triton server that makes a classifier. ``triton`` is the real server, without a CPU path
+to hide behind.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import cache
 
 import pytest
@@ -15,10 +16,16 @@ import pytest
 from sidecar.classify.base import Classifier
 from sidecar.classify.batcher import BatchingClassifier
 from sidecar.classify.dummy import DummyReader
+from sidecar.classify.triton import TritonClassifier
+from sidecar.classify.triton_pool import Pool
+from sidecar.config.schema import Triton
 from sidecar.encoder.bundle import Bundle
 from sidecar.encoder.model import OnnxEncoder
+from sidecar.encoder.served import Served
+from sidecar.encoder.tokens import Tokens
 from sidecar.errors import ClassifierDown, ClassifierLate
 from sidecar.features import features_of
+from sidecar.metrics import Registry
 from sidecar.types import Features, Prompt, Reading
 
 GENEROUS = 60.0  # seconds
@@ -52,27 +59,47 @@ def bundle() -> Bundle:
     return Bundle.load()
 
 
-def dummy(deadline_s: float) -> BatchingClassifier:
+async def dummy(deadline_s: float, _: str) -> BatchingClassifier:
     def answer(window: str) -> Reading:
         return Reading(difficulty=(sum(map(ord, window)) % 1000) / 1000, version="dummy-1")
 
     return BatchingClassifier(DummyReader(answer), name="dummy", deadline_s=deadline_s)
 
 
-def onnx(deadline_s: float) -> BatchingClassifier:
+async def onnx(deadline_s: float, _: str) -> BatchingClassifier:
     return BatchingClassifier(OnnxEncoder(bundle(), threads=1), name="onnx", deadline_s=deadline_s)
 
 
-BACKENDS: dict[str, Callable[[float], Classifier]] = {"dummy": dummy, "onnx": onnx}
-Make = Callable[..., Classifier]
+async def triton(deadline_s: float, url: str) -> TritonClassifier:
+    settings = Triton(url=url, fallback="none", in_flight=1000)
+    encoder = bundle()
+    classifier = TritonClassifier(
+        Pool(url, Served.of(encoder), settings.in_flight),
+        Tokens(encoder.tokenizer),
+        encoder.version,
+        settings,
+        deadline_s=deadline_s,
+        cpu=None,
+        registry=Registry(),
+    )
+    await classifier.start()
+    if deadline_s == GENEROUS:
+        assert classifier.name == "triton", classifier.why
+    return classifier
+
+
+BACKENDS = {"dummy": dummy, "onnx": onnx, "triton": triton}
+Make = Callable[..., Awaitable[Classifier]]
 
 
 @pytest.fixture(params=BACKENDS)
 async def make(request: pytest.FixtureRequest) -> AsyncIterator[Make]:
     made: list[Classifier] = []
+    remote = request.param == "triton"
+    url = request.getfixturevalue("triton_server").url if remote else ""
 
-    def one(deadline_s: float = GENEROUS) -> Classifier:
-        made.append(BACKENDS[request.param](deadline_s))
+    async def one(deadline_s: float = GENEROUS) -> Classifier:
+        made.append(await BACKENDS[request.param](deadline_s, url))
         return made[-1]
 
     yield one
@@ -97,7 +124,7 @@ def same(one: Reading, two: Reading) -> bool:
 
 
 async def test_a_reading_is_in_its_bounds_and_says_who_made_it(make: Make) -> None:
-    classifier = make()
+    classifier = await make()
     for text in TEXTS:
         reading = await classifier.classify(of(text))
         assert 0.0 <= reading.difficulty <= 1.0
@@ -108,7 +135,7 @@ async def test_a_reading_is_in_its_bounds_and_says_who_made_it(make: Make) -> No
 
 
 async def test_each_caller_gets_the_reading_of_its_own_text(make: Make) -> None:
-    classifier = make()
+    classifier = await make()
     alone = [await classifier.classify(of(text)) for text in TEXTS]
     together = await asyncio.gather(*(classifier.classify(of(text)) for text in TEXTS))
     for one, two in zip(alone, together, strict=True):
@@ -117,28 +144,28 @@ async def test_each_caller_gets_the_reading_of_its_own_text(make: Make) -> None:
 
 
 async def test_the_same_text_has_the_same_reading(make: Make) -> None:
-    classifier = make()
+    classifier = await make()
     assert await classifier.classify(of(TEXTS[2])) == await classifier.classify(of(TEXTS[2]))
 
 
 @pytest.mark.parametrize("text", ODD, ids=range(len(ODD)))
 async def test_any_text_is_answered(make: Make, text: str) -> None:
-    reading = await make().classify(of(text))
+    reading = await (await make()).classify(of(text))
     assert 0.0 <= reading.difficulty <= 1.0
 
 
 async def test_an_unbounded_window_is_answered(make: Make) -> None:
-    assert await make().classify(Features("word " * 100_000))
+    assert await (await make()).classify(Features("word " * 100_000))
 
 
 async def test_a_passed_deadline_is_classifier_late(make: Make) -> None:
     with pytest.raises(ClassifierLate) as caught:
-        await make(deadline_s=1e-6).classify(of(TEXTS[0]))
+        await (await make(deadline_s=1e-6)).classify(of(TEXTS[0]))
     assert caught.value.reason == "deadline"
 
 
 async def test_after_a_late_answer_the_next_is_its_own(make: Make) -> None:
-    classifier = make()
+    classifier = await make()
     fresh = await classifier.classify(of(TEXTS[2]))
     late = asyncio.ensure_future(classifier.classify(of(TEXTS[1])))
     await asyncio.sleep(0)
@@ -147,7 +174,7 @@ async def test_after_a_late_answer_the_next_is_its_own(make: Make) -> None:
 
 
 async def test_a_closed_classifier_is_down(make: Make) -> None:
-    classifier = make()
+    classifier = await make()
     await classifier.classify(of(TEXTS[0]))
     await classifier.close()
     with pytest.raises(ClassifierDown) as caught:
@@ -157,7 +184,7 @@ async def test_a_closed_classifier_is_down(make: Make) -> None:
 
 
 async def test_many_at_once_are_all_answered(make: Make) -> None:
-    classifier = make()
+    classifier = await make()
     texts = [f"{text} {i}" for i in range(30) for text in TEXTS]
     readings = await asyncio.gather(*(classifier.classify(of(text)) for text in texts))
     assert len(readings) == len(texts)

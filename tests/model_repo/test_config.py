@@ -13,9 +13,9 @@ pytest.importorskip("tritonclient.grpc", reason="tritonclient is not installed: 
 from google.protobuf import json_format, text_format
 from tritonclient.grpc import model_config_pb2
 
-from model_repo.contract import LABELLED, Served, faults
 from model_repo.generate import GRAPHS, MAX_BATCH, generate, main
 from sidecar.encoder.bundle import Bundle
+from sidecar.encoder.served import LABELLED, Served, faults
 from sidecar.errors import EncoderError
 
 ONNX_TYPES = {"tensor(int32)": "TYPE_INT32", "tensor(float)": "TYPE_FP32"}
@@ -127,7 +127,7 @@ def test_a_wrong_model_is_named_fault_by_fault(repository, served):
     }.items():
         other = replace(served, parameters={**served.parameters, key: value})
         (fault,) = faults(config, other, bucket)
-        assert fault.startswith(f"encoder_{bucket} has {key} ")
+        assert fault.startswith(f"router_{bucket} has {key} ")
         assert fault.endswith(value)
     assert len(faults(config, served, served.buckets[1])) == 2  # the name and the length
     widened = replace(served, widths={**served.widths, "task": 5})

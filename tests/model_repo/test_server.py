@@ -16,11 +16,11 @@ grpc = pytest.importorskip(
 
 from tritonclient.utils import InferenceServerException
 
-from model_repo.contract import Served, faults
 from model_repo.generate import generate
 from sidecar.encoder.bundle import Bundle
 from sidecar.encoder.model import INPUT, OUTPUTS, OnnxEncoder, pad, readings
-from tests.model_repo.server import TritonServer, installed
+from sidecar.encoder.served import Served, faults
+from tests.support.triton import TritonServer, installed
 
 pytestmark = [
     pytest.mark.skipif(installed() is None, reason="the wheel nvidia-pytriton is not installed"),
@@ -56,7 +56,7 @@ def running(bundle, served, tmp_path_factory):
     )
     client = grpc.InferenceServerClient(server.url)
     try:
-        server.wait_ready(client)
+        server.wait_ready()
         yield client, scratch / "repo" / "cpu"
     finally:
         client.close()

@@ -1,9 +1,10 @@
-"""What a served model must be, in one place: buckets, names, what travels with it.
+"""One encoder as a Triton server offers it: buckets, names, what travels with it.
 
-Contract: :func:`Served.of` reads a verified bundle and its ONNX graph, nothing else, so
-a retrained encoder needs no change here. The same description writes every
-``config.pbtxt`` and checks a running server's (:func:`faults`): a model with other labels,
-another tokenizer or version would answer nonsense with confidence, so it is not asked.
+Contract: :meth:`Served.of` reads a verified bundle's manifest and nothing else, so a
+retrained encoder needs no change here. The same description writes every
+``config.pbtxt`` (``model_repo``) and checks a running server's (:func:`faults`): a model
+with other labels, another tokenizer or version would answer nonsense with confidence, so
+it is not asked.
 """
 
 from __future__ import annotations
@@ -13,44 +14,36 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-import onnxruntime as ort
-
 from sidecar.encoder.bundle import Bundle
 from sidecar.encoder.model import INPUT, OUTPUTS
 from sidecar.errors import EncoderError
 
-BUCKETS: Final = (64, 128, 256, 512)  # tokens
-PREFIX: Final = "encoder_"
+BUCKETS: Final = (64, 128, 256, 512)  # tokens; those the encoder reads are served
+MODEL: Final = "router"
 LABELLED: Final = ("task", "domain", "tier")
 
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """One encoder as a server offers it."""
+    """What a server must offer, to be asked."""
 
     version: str
     buckets: tuple[int, ...]
     widths: Mapping[str, int]  # output -> numbers a row; a scalar is 1 wide
     labels: Mapping[str, tuple[str, ...]]
     parameters: Mapping[str, str]
+    model: str = MODEL
 
     @classmethod
-    def of(cls, bundle: Bundle) -> Served:
-        """What ``bundle`` must look like on a server. Raises EncoderError for other tensors."""
-        session = ort.InferenceSession(bundle.onnx, providers=["CPUExecutionProvider"])
-        inputs = [(i.name, i.type) for i in session.get_inputs()]
-        if inputs != [(INPUT, "tensor(int32)")]:
-            raise EncoderError(f"{bundle.path}: the graph takes {inputs}, not int32 {INPUT}")
-        found = {o.name: o for o in session.get_outputs()}
-        if set(found) != set(OUTPUTS):
-            raise EncoderError(f"{bundle.path}: the graph answers {sorted(found)}")
-        widths = {n: int(o.shape[1]) if len(o.shape) > 1 else 1 for n, o in found.items()}
+    def of(cls, bundle: Bundle, model: str = MODEL) -> Served:
+        """What ``bundle`` must look like on a server, as ``model``."""
         limit = bundle.manifest["max_tokens"]
         labels = {name: tuple(bundle.manifest["labels"][name]) for name in LABELLED}
+        widths = {name: len(labels[name]) for name in LABELLED} | {"demand": bundle.demand}
         return cls(
             version=bundle.version,
             buckets=(*(b for b in BUCKETS if b < limit), limit),
-            widths={name: widths[name] for name in OUTPUTS},
+            widths={name: widths.get(name, 1) for name in OUTPUTS},
             labels=labels,
             parameters={
                 "encoder_version": bundle.version,
@@ -58,11 +51,12 @@ class Served:
                 "vocabulary": str(bundle.vocabulary),
                 **{f"labels_{name}": json.dumps(labels[name]) for name in LABELLED},
             },
+            model=model,
         )
 
     def name(self, bucket: int) -> str:
         """The model of one bucket, the same on every server."""
-        return f"{PREFIX}{bucket}"
+        return f"{self.model}_{bucket}"
 
     def bucket(self, length: int) -> int:
         """The smallest bucket that holds ``length`` ids.

@@ -6,13 +6,31 @@ folder with the stub of this Python linked in, so that site-packages stay as ins
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
+import signal
 import socket
 import subprocess
 import sys
 import time
+import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
+
+from model_repo.generate import generate
+from sidecar.encoder.bundle import Bundle
+from sidecar.encoder.served import Served
+
+ABSENT = "the Triton server is not installed: nvidia-pytriton and the extra `gpu`"
+
+
+def needed() -> None:
+    """Skip where the server or its client is not installed."""
+    if installed() is None or importlib.util.find_spec("tritonclient") is None:
+        pytest.skip(ABSENT)
 
 
 def installed() -> Path | None:
@@ -46,42 +64,83 @@ class TritonServer:
         stub.symlink_to(home / "python_backend_stubs" / version / stub.name)
         self.grpc, http, metrics = _free(), _free(), _free()
         self.url = f"127.0.0.1:{self.grpc}"
+        self.http = f"http://127.0.0.1:{http}"
+        self.metrics = f"http://127.0.0.1:{metrics}/metrics"
         self.log = scratch / "tritonserver.log"
+        self._shared = f"test_{os.getpid()}_{self.grpc}_"
         # The backend takes its packages from the first python3 on the path.
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        command = [
+        self._env = {**os.environ, "PATH": path}
+        self._command = [
             str(home / "bin" / "tritonserver"),
             f"--model-repository={repository}",
             f"--backend-directory={backend.parent}",
             "--model-control-mode=explicit",
             *(f"--load-model={name}" for name in models),
             "--allow-gpu-metrics=false",
+            "--exit-timeout-secs=5",
+            f"--backend-config=python,shm-region-prefix-name={self._shared}",
             *(f"--{k}-address=127.0.0.1" for k in ("http", "grpc", "metrics")),
             f"--grpc-port={self.grpc}",
             f"--http-port={http}",
             f"--metrics-port={metrics}",
         ]
-        with self.log.open("wb") as log:
+        self.start()
+
+    def start(self) -> None:
+        """Start it, or start it again on the same ports. It leads a process group."""
+        with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                command, stdout=log, stderr=log, env={**os.environ, "PATH": path}
+                self._command, stdout=log, stderr=log, env=self._env, start_new_session=True
             )
 
-    def wait_ready(self, client, within_s: float = 90.0) -> None:
+    def signal(self, number: int) -> None:
+        """To the server and the processes of its backend."""
+        os.killpg(self.process.pid, number)
+
+    def kill(self) -> None:
+        self.signal(signal.SIGKILL)
+        self.process.wait()
+
+    def wait_ready(self, within_s: float = 90.0) -> None:
         """Until the server says that it is ready. Raises AssertionError with its log."""
         end = time.monotonic() + within_s
         while time.monotonic() < end and self.process.poll() is None:
             try:
-                if client.is_server_ready():
+                with urllib.request.urlopen(f"{self.http}/v2/health/ready", timeout=5):
                     return
-            except Exception:
-                pass
-            time.sleep(0.1)
+            except OSError:
+                time.sleep(0.1)
         raise AssertionError(f"tritonserver is not ready:\n{self.log.read_text()[-4000:]}")
 
+    def control(self, model: str, do: str) -> None:
+        """``do`` is "load" or "unload". Raises OSError where the server refuses."""
+        url = f"{self.http}/v2/repository/models/{model}/{do}"
+        with urllib.request.urlopen(urllib.request.Request(url, method="POST"), timeout=60):
+            pass
+
     def stop(self) -> None:
-        self.process.terminate()
-        try:
-            self.process.wait(20)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+        if self.process.poll() is None:
+            self.process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(20)
+        with contextlib.suppress(ProcessLookupError):
+            self.kill()
+        for left in Path("/dev/shm").glob(f"{self._shared}*"):  # what a killed server leaves
+            left.unlink()
+
+
+@contextlib.contextmanager
+def serving(scratch: Path) -> Iterator[TritonServer]:
+    """A server with every bucket of the packaged encoder, ready; its files are in ``scratch``."""
+    bundle = Bundle.load()
+    generate(bundle, scratch / "repo")
+    served = Served.of(bundle)
+    server = TritonServer(
+        scratch / "repo" / "cpu", scratch, models=tuple(map(served.name, served.buckets))
+    )
+    try:
+        server.wait_ready()
+        yield server
+    finally:
+        server.stop()
