@@ -14,6 +14,7 @@ import orjson
 
 from sidecar.clock import Clock
 from sidecar.config.snapshot import ModelSpec, Snapshot
+from sidecar.state.learning import Scored
 from sidecar.types import Call, Decision, Outcome
 
 
@@ -76,6 +77,24 @@ def entry(
             "first": _rounded(outcome.first_byte_ms),
             "total": round(outcome.total_ms, 3),
         },
+    }
+    return orjson.dumps(said)
+
+
+def feedback_entry(scored: Scored) -> bytes:
+    """The line of a score that came for an answer, with what a report sums it by."""
+    one = scored.answered
+    said = {
+        "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
+        "kind": "feedback",
+        "request_id": one.request_id,
+        "route": one.route,
+        "model": one.model,
+        "tenant": one.tenant,
+        "arm": one.arm,
+        "p": _rounded(one.probability),
+        "score": scored.score,
+        "learnt": scored.learnt,
     }
     return orjson.dumps(said)
 

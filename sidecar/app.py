@@ -12,7 +12,7 @@ import contextlib
 import logging
 import signal
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -34,6 +34,7 @@ from sidecar.features import features_of
 from sidecar.fleet import Fleet, command_line, follow
 from sidecar.ingress import Ingress
 from sidecar.runtime import Mode, Runtime
+from sidecar.state.learning import Learning
 from sidecar.telemetry import Telemetry
 from sidecar.types import Prompt
 from sidecar.upstream.aiohttp_client import AiohttpUpstreams
@@ -88,6 +89,7 @@ class App:
         self._public: web.ServerRunner | None = None
         self._admin: web.AppRunner | None = None
         self._fleet: Fleet | None = None
+        self._beside: list[asyncio.Task[None]] = []  # work beside the requests
         self.listen = ""
         self.admin = ""
 
@@ -126,6 +128,14 @@ class App:
             telemetry=telemetry,
         )
         sources.register(runtime)
+        runtime.learning = Learning(
+            snapshot,
+            runtime.telemetry.registry,
+            runtime.adopt,
+            config_file.parent,
+            leads=follower is None,
+        )
+        runtime.learning.started()
         app = cls(runtime, chosen.why)
         try:
             runtime.decisions = _decision_log(snapshot.config.decision_log, follower)
@@ -138,6 +148,7 @@ class App:
             await app._warm_up()
             if app._fleet is not None:
                 await app._fleet.start()
+                app._go_on(runtime.learning.run(app._fleet.tell))
         except BaseException:
             await app.stop()
             raise
@@ -165,6 +176,10 @@ class App:
                 text = "Warm up. " * words
                 await self.runtime.classifier.classify(features_of(Prompt(user=text)))
 
+    def _go_on(self, work: Coroutine[None, None, None]) -> None:
+        """Do ``work`` beside the requests until the process stops."""
+        self._beside.append(asyncio.create_task(work))
+
     async def stop(self) -> None:
         """Drain and close. The admin port answers, not ready, until the last request is done."""
         self.runtime.mode = Mode.DRAINING
@@ -172,6 +187,11 @@ class App:
         others = self._fleet.stop(drain + _GRACE_S) if self._fleet else asyncio.sleep(0)
         own = self._public.cleanup() if self._public else asyncio.sleep(0)
         await asyncio.gather(others, own)
+        for task in self._beside:
+            task.cancel()
+        await asyncio.gather(*self._beside, return_exceptions=True)
+        if self.runtime.learning is not None:
+            await self.runtime.learning.save()
         if self.runtime.decisions is not None:
             await self.runtime.decisions.close()
         await self.runtime.upstreams.close()

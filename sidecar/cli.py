@@ -22,7 +22,6 @@ _COMMANDS: Final = (
     "fit",
     "eval",
     "calibrate",
-    "bench",
 )
 
 

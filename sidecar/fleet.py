@@ -162,6 +162,12 @@ def _obey(command: dict[str, Any], runtime: Runtime) -> dict[str, Any]:
             runtime.reload()
         except ConfigError as exc:
             return {"faults": exc.faults}
+    elif what == "recall" and runtime.learning is not None:
+        return {"answered": runtime.learning.recall(command["request_id"])}
+    elif what == "gather" and runtime.learning is not None:
+        return runtime.learning.gather()
+    elif what == "told" and runtime.learning is not None:
+        runtime.learning.told(command["beliefs"])
     elif what == "metrics":
         return {"metrics": runtime.telemetry.dump()}
     return {"ready": runtime.mode is Mode.READY}

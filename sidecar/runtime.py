@@ -20,6 +20,7 @@ from sidecar.decide.view import View
 from sidecar.decision_log import Sink
 from sidecar.encoder.abilities import Catalogue
 from sidecar.errors import ConfigError, NotFound
+from sidecar.state.learning import Learning
 from sidecar.telemetry import Telemetry
 from sidecar.types import Call, Decision, Outcome
 from sidecar.upstream.base import Upstreams
@@ -32,6 +33,8 @@ _FIXED: Final = (
     "classifier",
     "upstream_client",
     "decision_log",
+    "feedback",
+    "learning",
     "limits.max_header_kb",
     "limits.header_timeout_s",
     "limits.keepalive_s",
@@ -58,18 +61,30 @@ class Runtime:
     telemetry: Telemetry = field(default_factory=Telemetry)
     mode: Mode = Mode.STARTING
     pinned: str | None = None  # the kill switch's model, while it is on
+    learning: Learning | None = None  # scores of answers, and abilities that follow them
 
     def __post_init__(self) -> None:
         self.telemetry.config_generation.value = self.snapshot.generation
 
     def view(self, call: Call, snapshot: Snapshot) -> View:
         """What the decision on ``call`` may know of what came before it."""
-        return View(pinned=self.pinned, now=time.time())
+        learning = self.learning
+        return View(
+            pinned=self.pinned,
+            now=time.time(),
+            draws=learning.draws(call.model, snapshot) if learning else None,
+        )
 
     def remember(
         self, call: Call, decision: Decision, outcome: Outcome, snapshot: Snapshot
     ) -> None:
         """Tell every kind of memory how a request went."""
+        if self.learning is not None:
+            self.learning.remember(call, decision, outcome)
+
+    def adopt(self, snapshot: Snapshot) -> None:
+        """Decide by ``snapshot`` from the next request on: abilities that moved."""
+        self.snapshot = snapshot
 
     def pin(self, model: str) -> None:
         """Send every request to ``model``; :class:`NotFound` if it is not configured."""
@@ -108,6 +123,6 @@ class Runtime:
             except OSError as exc:
                 where = f"{self.config_file}: upstreams.{spec.name}.ca_file"
                 raise ConfigError([f"{where}: cannot be used: {exc}"]) from None
-        self.snapshot = new
+        self.snapshot = self.learning.reloaded(new) if self.learning else new
         self.telemetry.config_generation.value = new.generation
         return new

@@ -143,6 +143,7 @@ class Snapshot:
     warnings: tuple[str, ...] = field(default=())
     token: Secret | None = None  # what a caller must send, where one is asked for
     admin_token: Secret | None = None  # the same for the admin port
+    learnt: int = 0  # moves with each ability that scores of answers changed
 
     def upstreams(self) -> list[UpstreamSpec]:
         """Every address that a request may go to."""

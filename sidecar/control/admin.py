@@ -1,4 +1,4 @@
-"""The admin server: probes, metrics, reload, the kill switch, explain.
+"""The admin server: probes, metrics, reload, the kill switch, explain, scores.
 
 It listens on its own port, so that what is for the operator is never one
 mistake away from what is for the app. Nothing here is on the request path:
@@ -14,11 +14,12 @@ import orjson
 from aiohttp import web
 
 from sidecar import __version__
+from sidecar.account import feedback_entry
 from sidecar.control import guard
 from sidecar.control.explain import explain
 from sidecar.dialects import DIALECTS
 from sidecar.dialects.body import parse_object
-from sidecar.errors import BadRequest, ConfigError, RequestError
+from sidecar.errors import BadRequest, ConfigError, NotFound, RequestError
 from sidecar.fleet import Fleet
 from sidecar.http_server import Server, error_answer, new_request_id
 from sidecar.parse import Received
@@ -48,6 +49,7 @@ def admin_app(runtime: Runtime, fleet: Fleet) -> web.Application:
             web.post("/admin/kill-switch", kill_switch_on),
             web.delete("/admin/kill-switch", kill_switch_off),
             web.post("/admin/explain", explain_request),
+            web.post("/v1/feedback", feedback),
         ]
     )
     return app
@@ -161,6 +163,33 @@ async def explain_request(request: web.Request) -> web.Response:
     )
     story = await explain(received, runtime.snapshot, runtime.classifier, runtime.view)
     return _json(story)
+
+
+async def feedback(request: web.Request) -> web.Response:
+    """A score of an answer, 0 (bad) to 1 (good), by the request id that came with it."""
+    runtime = request.app[_RUNTIME]
+    body = parse_object(await request.read())
+    name, score = body.get("request_id"), body.get("score")
+    if not isinstance(name, str) or not name:
+        raise BadRequest(
+            "`request_id` must be the x-router-request-id of an answer.", param="request_id"
+        )
+    if isinstance(score, bool) or not isinstance(score, int | float) or not 0 <= score <= 1:
+        raise BadRequest("`score` must be a number from 0 (bad) to 1 (good).", param="score")
+    if runtime.learning is None:
+        raise NotFound("No request is remembered yet.", code="request_not_found")
+    scored = await runtime.learning.score(name, float(score), request.app[_FLEET].tell)
+    if runtime.decisions is not None:
+        runtime.decisions.write(feedback_entry(scored))
+    return _json(
+        {
+            "request_id": name,
+            "model": scored.answered.model,
+            "route": scored.answered.route,
+            "learnt": scored.learnt,
+            "why": scored.why,
+        }
+    )
 
 
 async def _tell(request: web.Request, **command: Any) -> list[dict[str, Any]]:

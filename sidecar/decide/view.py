@@ -7,15 +7,24 @@ which replays offline as it ran. The empty view is always a legal one.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Final
+from typing import Final, Protocol
 
 from sidecar.decide.observed import Observed
+from sidecar.types import Reading
 
 _NONE: Final[Mapping[str, int]] = MappingProxyType({})
 _NEVER: Final[Mapping[str, Observed]] = MappingProxyType({})
+
+
+class Draws(Protocol):
+    """One draw of every model's ability from what is believed of it, made for one decision."""
+
+    def probabilities(self, reading: Reading, models: Sequence[str]) -> list[float] | None:
+        """P(suffices) of each configured name as drawn; None where nothing is believed."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +38,7 @@ class View:
     observed: Mapping[str, Observed] = field(
         default_factory=lambda: _NEVER
     )  # by model: its recent answers
+    draws: Draws | None = None  # for the policy that explores
 
 
 EMPTY: Final = View()

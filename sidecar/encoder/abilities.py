@@ -125,6 +125,10 @@ class Catalogue:
             raise DataError(f"can't read the abilities file {file}: {error.strerror}") from error
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise DataError(f"{file} is not an abilities file: {error}") from error
+        return self.extended(more)
+
+    def extended(self, more: Iterable[Ability]) -> Catalogue:
+        """This catalogue and ``more``, which replace what has their names."""
         merged = {**self._abilities, **{a.name: a for a in more}}
         typical = _sigmoid(self._typical)
         return Catalogue(merged.values(), self._aliases, self.demand, self.encoder, typical)
@@ -175,7 +179,7 @@ class Catalogue:
         # A few dot products of a few dozen numbers: plain Python is faster than the
         # calls into numpy, whose code is cold by the time a request gets here.
         demand = reading.demand
-        pairs = map(self._parameters, names)
+        pairs = map(self.parameters, names)
         return [_sigmoid(sum(map(mul, slope, demand)) + shift) for slope, shift in pairs]
 
     def matrix(self, demands: NDArray[np.float64], names: Sequence[str]) -> NDArray[np.float64]:
@@ -193,7 +197,7 @@ class Catalogue:
         if panel is None:
             if len(self._panels) >= _CACHED_PANELS:
                 self._panels.clear()
-            pairs = [self._parameters(n) for n in names]
+            pairs = [self.parameters(n) for n in names]
             panel = (
                 np.array([a for a, _ in pairs]).reshape(len(pairs), self.demand),
                 np.array([b for _, b in pairs]),
@@ -201,7 +205,8 @@ class Catalogue:
             self._panels[names] = panel
         return panel
 
-    def _parameters(self, name: str) -> tuple[tuple[float, ...], float]:
+    def parameters(self, name: str) -> tuple[tuple[float, ...], float]:
+        """The slope a and the shift b of one canonical name, ``name@source`` too."""
         base, at, source = name.partition("@")
         ability = self._abilities[base]
         return ability.sources[source] if at else (ability.slope, ability.shift)

@@ -109,6 +109,8 @@ def summed(lines: Iterable[bytes], router_usd_per_hour: float = 0.0) -> Report:
             continue
         try:
             row = orjson.loads(line)
+            if row.get("kind") == "feedback":
+                continue
             when = datetime.fromisoformat(row["time"])
             report.total.add(row)
         except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError):

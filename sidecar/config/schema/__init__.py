@@ -14,6 +14,7 @@ from pydantic import Field
 
 from sidecar.config.schema.base import Listen, Name, Seconds, Section
 from sidecar.config.schema.classifier import Classifier, Triton
+from sidecar.config.schema.learning import Feedback, Learning
 from sidecar.config.schema.routes import Route, Rule, When
 from sidecar.config.schema.service import DecisionLog, Limits
 from sidecar.config.schema.upstreams import Model, Price, Timeouts, Upstream
@@ -22,6 +23,8 @@ __all__ = [
     "Classifier",
     "Config",
     "DecisionLog",
+    "Feedback",
+    "Learning",
     "Limits",
     "Model",
     "Price",
@@ -50,5 +53,7 @@ class Config(Section):
     routes: dict[Name, Route] = Field(default={})
     upstream_client: Literal["lean", "aiohttp"] = "lean"
     decision_log: DecisionLog | None = None
+    feedback: Feedback = Feedback()
+    learning: Learning | None = None
     limits: Limits = Limits()
     drain_s: Seconds = 30.0

@@ -40,7 +40,7 @@ class Rule(Section):
 
 
 class Route(Section):
-    policy: Literal["fixed", "rules", "threshold", "cost_quality"] = "cost_quality"
+    policy: Literal["fixed", "rules", "threshold", "cost_quality", "bandit"] = "cost_quality"
     models: Annotated[tuple[Name, ...], Field(min_length=1)]
     default: Name
     quality: Share = 0.97

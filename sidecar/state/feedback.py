@@ -1,0 +1,168 @@
+"""What is kept of recent requests, so that a score of an answer finds its request.
+
+A bounded ring: the newest ``keep`` requests of at most ``keep_s`` seconds ago. Of each
+it holds the model, the demand vector and the names that a report sums by; no text.
+Scores come in at most at a configured rate, for each costs an update.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from array import array
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+from sidecar.errors import NotFound, TooManyRequests
+from sidecar.types import Call, Decision, Outcome, Prompt
+
+_SIGNED: Final = 2_000  # characters of each end of a prompt that tell it from another
+
+
+@dataclass(slots=True)
+class Answered:
+    """One request that was answered, as a score of it needs it."""
+
+    request_id: str
+    at: float  # seconds, monotonic
+    model: str
+    route: str
+    tenant: str | None
+    arm: str | None
+    probability: float | None  # that the model suffices, as it was decided with
+    demand: array[float] | None  # None where nothing was read
+    scored: bool = False
+    again: bool = False  # it asked what had just been asked
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-able, for another worker's :meth:`of`."""
+        demand = None if self.demand is None else self.demand.tolist()
+        return {**asdict(self), "demand": demand}
+
+    @classmethod
+    def of(cls, said: dict[str, Any]) -> Answered:
+        demand = said["demand"]
+        return cls(**{**said, "demand": None if demand is None else array("f", demand)})
+
+
+def answered(call: Call, decision: Decision, outcome: Outcome, at: float) -> Answered:
+    """What is kept of one request."""
+    reading = decision.reading
+    demand = reading.demand if reading is not None else None
+    said = {c.model: c.probability for c in decision.candidates}
+    return Answered(
+        request_id=call.request_id,
+        at=at,
+        model=outcome.model,
+        route=decision.route,
+        tenant=call.hints.tenant,
+        arm=None,
+        probability=said.get(outcome.model),
+        demand=None if demand is None else array("f", demand),
+    )
+
+
+class Recent:
+    """The newest requests by id."""
+
+    def __init__(self, keep: int, keep_s: float, now: Callable[[], float] = time.monotonic) -> None:
+        self._keep, self._keep_s, self._now = keep, keep_s, now
+        self._by_id: OrderedDict[str, Answered] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._by_id)
+
+    def add(self, one: Answered) -> None:
+        self._by_id[one.request_id] = one
+        oldest = one.at - self._keep_s
+        while self._by_id:
+            first = next(iter(self._by_id.values()))
+            if len(self._by_id) <= self._keep and first.at >= oldest:
+                return
+            self._by_id.popitem(last=False)
+
+    def get(self, request_id: str) -> Answered | None:
+        """The request, or None where it is unknown or too old."""
+        found = self._by_id.get(request_id)
+        if found is None or found.at < self._now() - self._keep_s:
+            return None
+        return found
+
+    def find(self, request_id: str) -> Answered:
+        """The request; :class:`NotFound` where it is unknown or too old."""
+        found = self.get(request_id)
+        if found is None:
+            raise NotFound(
+                f"No request {request_id[:80]!r} is remembered. It is unknown or too old: the last "
+                f"{self._keep} of {self._keep_s:g} s are kept. Send the x-router-request-id of its "
+                "answer.",
+                param="request_id",
+                code="request_not_found",
+            )
+        return found
+
+
+class Rate:
+    """A token bucket: ``per_second``, and up to twice that at once."""
+
+    def __init__(self, per_second: float, now: Callable[[], float] = time.monotonic) -> None:
+        self._rate, self._now = per_second, now
+        self._most = max(1.0, 2 * per_second)
+        self._left, self._at = self._most, now()
+
+    def take(self) -> None:
+        """Take one; :class:`TooManyRequests` where none is left."""
+        now = self._now()
+        self._left = min(self._most, self._left + (now - self._at) * self._rate)
+        self._at = now
+        if self._left < 1.0:
+            raise TooManyRequests(
+                f"More than {self._rate:g} scores a second came. Send them slower, or raise "
+                "feedback.per_second.",
+                code="feedback_flood",
+            )
+        self._left -= 1.0
+
+
+class Regenerated:
+    """Notices that the same caller asks the same thing again: the answer was not liked.
+
+    A row of repeats, each within ``within_s`` of the one before, is one signal: a job
+    that sends one prompt a thousand times says as much as one that sends it twice.
+    """
+
+    def __init__(self, within_s: float, keep: int = 10_000) -> None:
+        self._within_s, self._keep = within_s, keep
+        self._last: OrderedDict[bytes, Answered] = OrderedDict()
+
+    def notice(self, call: Call, one: Answered) -> Answered | None:
+        """The request that ``call`` asks anew, if this is the first time since a pause."""
+        key = _signature(call)
+        before = self._last.pop(key, None)
+        self._last[key] = one
+        if len(self._last) > self._keep:
+            self._last.popitem(last=False)
+        if before is None or one.at - before.at > self._within_s:
+            return None
+        one.again = True
+        return None if before.again or before.scored else before
+
+
+def _signature(call: Call) -> bytes:
+    """Who asks what: the session, or where none is named the tenant, and the text's ends."""
+    hints, prompt = call.hints, call.prompt
+    said = (call.model, hints.session or "", hints.tenant or "", str(prompt.turns), _ends(prompt))
+    return hashlib.blake2b("\0".join(said).encode("utf-8", "replace"), digest_size=16).digest()
+
+
+def _ends(prompt: Prompt) -> str:
+    return "\0".join(
+        (
+            prompt.system[:_SIGNED],
+            prompt.user[:_SIGNED],
+            prompt.user[-_SIGNED:],
+            str(len(prompt.user)),
+        )
+    )
