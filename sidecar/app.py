@@ -33,8 +33,10 @@ from sidecar.errors import SidecarError
 from sidecar.features import features_of
 from sidecar.fleet import Fleet, command_line, follow
 from sidecar.ingress import Ingress
+from sidecar.offline.rows import Row, read_rows
 from sidecar.runtime import Mode, Runtime
 from sidecar.state.learning import Learning
+from sidecar.state.precompute import precompute
 from sidecar.telemetry import Telemetry
 from sidecar.types import Prompt
 from sidecar.upstream.aiohttp_client import AiohttpUpstreams
@@ -153,6 +155,7 @@ class App:
             await app.stop()
             raise
         runtime.mode = Mode.READY
+        app._go_on(app._read_common())
         return app
 
     async def _listen(self, listen: str, *, shared: bool) -> None:
@@ -179,6 +182,23 @@ class App:
     def _go_on(self, work: Coroutine[None, None, None]) -> None:
         """Do ``work`` beside the requests until the process stops."""
         self._beside.append(asyncio.create_task(work))
+
+    async def _read_common(self) -> None:
+        """Fill the decision cache from its file, while requests are served already."""
+        runtime = self.runtime
+        common = runtime.snapshot.config.decision_cache.common
+        if common is None:
+            return
+        file = runtime.config_file.parent / common
+        try:
+            rows = await asyncio.to_thread(lambda: list(read_rows(file)))
+            prompts = [row.prompt for row in rows if isinstance(row, Row)]
+            kept = await precompute(runtime.readings, runtime.classifier, prompts)
+        except SidecarError as exc:  # it was there when the configuration was checked
+            log.warning("decision_cache.common: %s", exc)
+            return
+        bad = len(rows) - len(prompts)
+        log.info("decision_cache.common: %d prompts read, %d bad rows passed over", kept, bad)
 
     async def stop(self) -> None:
         """Drain and close. The admin port answers, not ready, until the last request is done."""

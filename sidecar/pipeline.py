@@ -91,8 +91,9 @@ async def decide(
     if isinstance(question, Decision):
         clock.lap("decide")
         return question
-    verdict = await read(features, runtime)
-    clock.lap("classify")
+    known = runtime.readings.look(features.window, runtime.classifier.version)
+    verdict = await read(features, runtime) if known is None else known
+    clock.lap("classify" if known is None else "cache")
     try:
         decision = choose(question, call, verdict, snapshot, view)
     except RequestError:
@@ -107,9 +108,11 @@ async def decide(
 async def read(features: Features, runtime: Runtime) -> Reading | ClassifierError:
     """What the classifier says, or why it says nothing."""
     try:
-        return await runtime.classifier.classify(features)
+        reading = await runtime.classifier.classify(features)
     except ClassifierError as exc:
         return exc
     except Exception as exc:  # any backend, any fault: fail open
         log.error("the classifier failed: %s", trace(exc))
         return ClassifierDown(f"the classifier failed ({type(exc).__name__})")
+    runtime.readings.keep(features.window, reading)
+    return reading

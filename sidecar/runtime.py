@@ -20,9 +20,11 @@ from sidecar.decide.view import View
 from sidecar.decision_log import Sink
 from sidecar.encoder.abilities import Catalogue
 from sidecar.errors import ConfigError, NotFound
+from sidecar.state.decision_cache import DecisionCache
 from sidecar.state.learning import Learning
+from sidecar.state.meter import Meter
 from sidecar.telemetry import Telemetry
-from sidecar.types import Call, Decision, Outcome
+from sidecar.types import Call, Decision, Features, Outcome, Reading
 from sidecar.upstream.base import Upstreams
 from sidecar.upstream.health import Health
 
@@ -35,6 +37,7 @@ _FIXED: Final = (
     "decision_log",
     "feedback",
     "learning",
+    "decision_cache.common",
     "limits.max_header_kb",
     "limits.header_timeout_s",
     "limits.keepalive_s",
@@ -62,8 +65,12 @@ class Runtime:
     mode: Mode = Mode.STARTING
     pinned: str | None = None  # the kill switch's model, while it is on
     learning: Learning | None = None  # scores of answers, and abilities that follow them
+    readings: DecisionCache = field(init=False)
 
     def __post_init__(self) -> None:
+        cache = self.snapshot.config.decision_cache
+        meter = Meter(self.telemetry.registry)
+        self.readings = DecisionCache(cache.entries, cache.ttl_s, near=cache.near, meter=meter)
         self.telemetry.config_generation.value = self.snapshot.generation
 
     def view(self, call: Call, snapshot: Snapshot) -> View:
@@ -74,6 +81,11 @@ class Runtime:
             now=time.time(),
             draws=learning.draws(call.model, snapshot) if learning else None,
         )
+
+    def recall(self, features: Features) -> Reading | None:
+        """What the decision cache would say of a prompt, without its being counted."""
+        version = self.classifier.version
+        return self.readings.look(features.window, version, count=False)
 
     def remember(
         self, call: Call, decision: Decision, outcome: Outcome, snapshot: Snapshot
@@ -124,5 +136,7 @@ class Runtime:
                 where = f"{self.config_file}: upstreams.{spec.name}.ca_file"
                 raise ConfigError([f"{where}: cannot be used: {exc}"]) from None
         self.snapshot = self.learning.reloaded(new) if self.learning else new
+        cache = new.config.decision_cache
+        self.readings.bound(cache.entries, cache.ttl_s, near=cache.near)
         self.telemetry.config_generation.value = new.generation
         return new

@@ -84,6 +84,7 @@ class Reading:
     ood: float = 0.0  # 0..1, higher where the text is unlike the training data
     output_tokens: float | None = None  # expected length of the answer
     version: str = ""  # of the encoder that said so
+    remembered: str = ""  # where a cache said it for the encoder: "exact" or "near"
 
     @property
     def task(self) -> str:

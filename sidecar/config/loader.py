@@ -91,6 +91,9 @@ class _Compiler:
                 self.abilities = abilities.joined(fitted)
             except DataError as exc:
                 self.fault(("abilities",), str(exc))
+        common = config.decision_cache.common
+        if common is not None and not (Path(document.file).parent / common).is_file():
+            self.fault(("decision_cache", "common"), f"no file {common}")
 
     def fault(self, key: yamlfile.Key, message: str) -> None:
         self.faults.append(self.document.fault(key, message))

@@ -161,7 +161,9 @@ async def explain_request(request: web.Request) -> web.Response:
         headers=tuple(request.headers.items()),
         body=await request.read(),
     )
-    story = await explain(received, runtime.snapshot, runtime.classifier, runtime.view)
+    story = await explain(
+        received, runtime.snapshot, runtime.classifier, runtime.view, runtime.recall
+    )
     return _json(story)
 
 

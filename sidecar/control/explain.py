@@ -13,7 +13,7 @@ from sidecar.decide import EMPTY, Question, View, choose, plan
 from sidecar.errors import ClassifierError
 from sidecar.features import features_of
 from sidecar.parse import Received, parse
-from sidecar.types import DOMAINS, TASKS, TIERS, Call, Decision, Reading
+from sidecar.types import DOMAINS, TASKS, TIERS, Call, Decision, Features, Reading
 
 
 async def explain(
@@ -21,10 +21,12 @@ async def explain(
     snapshot: Snapshot,
     classifier: Classifier,
     look: Callable[[Call, Snapshot], View] | None = None,
+    recall: Callable[[Features], Reading | None] | None = None,
 ) -> dict[str, Any]:
     """Decide as a request would be decided, and tell all of it, as JSON-able values.
 
-    ``look`` gives what a request would know of the process's memory.
+    ``look`` gives what a request would know of the process's memory, and ``recall``
+    what the decision cache would say for the encoder.
     """
     clock = Clock()
     call = parse(received)
@@ -32,11 +34,12 @@ async def explain(
     clock.lap("parse")
     view = look(call, snapshot) if look else EMPTY
     decision = plan(call, features, snapshot, view)
-    verdict: Reading | ClassifierError | None = None
-    try:
-        verdict = await classifier.classify(features)
-    except ClassifierError as exc:
-        verdict = exc
+    verdict: Reading | ClassifierError | None = recall(features) if recall else None
+    if verdict is None:
+        try:
+            verdict = await classifier.classify(features)
+        except ClassifierError as exc:
+            verdict = exc
     clock.lap("classify")
     if isinstance(decision, Question):
         decision = choose(decision, call, verdict, snapshot, view)

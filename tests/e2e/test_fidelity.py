@@ -252,16 +252,19 @@ async def test_router_headers_stand_on_every_answer_once(
     sidecar: Running, upstream: RawUpstream, status: str
 ) -> None:
     upstream.script = answer(status=status)
-    for body in (chat(), chat(model="small"), chat(stream=True)):
+    asked = (
+        (chat(), "policy"),
+        (chat(model="small"), "explicit"),
+        (chat(stream=True), "cache"),  # the same text as the first
+    )
+    for body, reason in asked:
         reply = await ask(sidecar, post(body))
         assert reply.status == int(status[:3])
         for name in ROUTER:
             assert len(reply.header(f"x-router-{name}")) == 1, name
         assert len(reply.header("server-timing")) == 1
         float(reply.header("x-router-decision-ms")[0])
-        assert reply.header("x-router-reason") == [
-            "explicit" if body["model"] == "small" else "policy"
-        ]
+        assert reply.header("x-router-reason") == [reason]
 
 
 async def test_http_1_0_callers_are_answered_and_let_go(

@@ -26,6 +26,12 @@ PROMPTS = [
 ]
 
 
+@pytest.fixture
+def config(config: dict[str, object]) -> dict[str, object]:
+    """The usual one, in which every prompt is read anew."""
+    return {**config, "decision_cache": {"entries": 0}}
+
+
 class Traffic:
     """Clients that keep asking, streaming and not, and what came of it, in order."""
 

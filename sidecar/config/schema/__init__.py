@@ -15,6 +15,7 @@ from pydantic import Field
 from sidecar.config.schema.base import Listen, Name, Seconds, Section
 from sidecar.config.schema.classifier import Classifier, Triton
 from sidecar.config.schema.learning import Feedback, Learning
+from sidecar.config.schema.memory import DecisionCache
 from sidecar.config.schema.routes import Route, Rule, When
 from sidecar.config.schema.service import DecisionLog, Limits
 from sidecar.config.schema.upstreams import Model, Price, Timeouts, Upstream
@@ -22,6 +23,7 @@ from sidecar.config.schema.upstreams import Model, Price, Timeouts, Upstream
 __all__ = [
     "Classifier",
     "Config",
+    "DecisionCache",
     "DecisionLog",
     "Feedback",
     "Learning",
@@ -55,5 +57,6 @@ class Config(Section):
     decision_log: DecisionLog | None = None
     feedback: Feedback = Feedback()
     learning: Learning | None = None
+    decision_cache: DecisionCache = DecisionCache()
     limits: Limits = Limits()
     drain_s: Seconds = 30.0

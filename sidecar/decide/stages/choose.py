@@ -26,7 +26,7 @@ def choose(
     route = question.route
     if isinstance(verdict, ClassifierError):
         return fall_back(question, snapshot, verdict.reason, str(verdict))
-    question = replace(question, steps=(*question.steps, Step("classifier", _say(verdict))))
+    question = replace(question, steps=(*question.steps, Step(_source(verdict), _say(verdict))))
     rule = rules.first(route.rules, call, verdict, question.barred, view)
     settled = by_rule(question, rule) if rule else without_reading(question, snapshot)
     if settled is not None:
@@ -46,7 +46,7 @@ def _by_policy(
         call, route, reading, affordable, snapshot.models, snapshot.abilities, view
     )
     choice = pick(situation)
-    reason, steps = "policy", question.steps
+    reason, steps = "cache" if reading.remembered else "policy", question.steps
     if len(affordable) < len(candidates):
         free = pick(replace(situation, candidates=candidates)).order[0]
         if free != choice.order[0]:
@@ -89,9 +89,15 @@ def _affordable(
     return within
 
 
+def _source(reading: Reading) -> str:
+    return "cache" if reading.remembered else "classifier"
+
+
 def _say(reading: Reading) -> str:
     said = [f"difficulty {reading.difficulty:.2f}"]
     said += [label for label in (reading.task, reading.domain, reading.tier) if label]
     if reading.ood >= 0.5:
         said.append(f"unlike the training data ({reading.ood:.2f})")
+    if reading.remembered:
+        said.append(f"remembered ({reading.remembered})")
     return ", ".join(said)
