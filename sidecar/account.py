@@ -8,7 +8,10 @@ the same tokens. It holds no prompt text, no answer text and no key.
 
 from __future__ import annotations
 
+import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from typing import Any, Final, NamedTuple
 
 import orjson
 
@@ -16,6 +19,42 @@ from sidecar.clock import Clock
 from sidecar.config.snapshot import ModelSpec, Snapshot
 from sidecar.state.learning import Scored
 from sidecar.types import Call, Decision, Outcome
+
+_PROMPT_HEAD: Final = 240  # characters of a prompt that the dashboard may show
+
+
+class Record(NamedTuple):
+    """What is kept of a request that is over: no body, and no text that was not asked for."""
+
+    at: float  # when it ended, Unix time
+    request_id: str
+    dialect: str
+    stream: bool
+    tenant: str | None
+    decision: Decision
+    outcome: Outcome
+    snapshot: Snapshot
+    laps: Mapping[str, float]  # stage -> milliseconds
+    prompt: str | None  # its head, where `dashboard.show_prompts` is on
+
+
+def record(
+    call: Call, decision: Decision, outcome: Outcome, snapshot: Snapshot, clock: Clock
+) -> Record:
+    """One request's record; cheap, for it is made for every one."""
+    shown = snapshot.config.dashboard.show_prompts
+    return Record(
+        time.time(),
+        call.request_id,
+        call.dialect,
+        call.stream,
+        call.hints.tenant,
+        decision,
+        outcome,
+        snapshot,
+        clock.laps,
+        call.prompt.user[:_PROMPT_HEAD] if shown else None,
+    )
 
 
 def strongest(decision: Decision, snapshot: Snapshot) -> ModelSpec:
@@ -28,17 +67,21 @@ def strongest(decision: Decision, snapshot: Snapshot) -> ModelSpec:
     return max((snapshot.models[name] for name in names), key=lambda m: m.price.output)
 
 
-def entry(
-    call: Call, decision: Decision, outcome: Outcome, snapshot: Snapshot, clock: Clock
-) -> bytes:
+def entry(over: Record) -> bytes:
     """One line of the decision log, without its line end."""
+    return orjson.dumps(said(over))
+
+
+def said(over: Record) -> dict[str, Any]:
+    """What the decision log and the dashboard say of a request."""
+    decision, outcome, snapshot = over.decision, over.outcome, over.snapshot
     model = snapshot.models[outcome.model]
     strong = strongest(decision, snapshot)
     usage, reading = outcome.usage, decision.reading
-    said = {
-        "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
-        "request_id": call.request_id,
-        "dialect": call.dialect,
+    return {
+        "time": datetime.fromtimestamp(over.at, UTC).isoformat(timespec="milliseconds"),
+        "request_id": over.request_id,
+        "dialect": over.dialect,
         "route": decision.route,
         "decided": decision.model,
         "reason": decision.reason,
@@ -46,8 +89,8 @@ def entry(
         "answered": outcome.reason,
         "status": outcome.status,
         "ended": outcome.ended,
-        "stream": call.stream,
-        "tenant": call.hints.tenant,
+        "stream": over.stream,
+        "tenant": over.tenant,
         "tokens": {
             "input": usage.input_tokens,
             "cached": usage.cached_tokens,
@@ -73,12 +116,11 @@ def entry(
             "version": reading.version,
         },
         "ms": {
-            "decision": round(decision_ms(clock), 3),
+            "decision": round(_decision_ms(over.laps), 3),
             "first": _rounded(outcome.first_byte_ms),
             "total": round(outcome.total_ms, 3),
         },
     }
-    return orjson.dumps(said)
 
 
 def feedback_entry(scored: Scored) -> bytes:
@@ -101,7 +143,11 @@ def feedback_entry(scored: Scored) -> bytes:
 
 def decision_ms(clock: Clock) -> float:
     """From the received body to the decision: every stage before the upstream."""
-    return sum(ms for stage, ms in clock.laps.items() if stage != "upstream")
+    return _decision_ms(clock.laps)
+
+
+def _decision_ms(laps: Mapping[str, float]) -> float:
+    return sum(ms for stage, ms in laps.items() if stage != "upstream")
 
 
 def _rounded(value: float | None) -> float | None:

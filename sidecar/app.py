@@ -165,7 +165,7 @@ class App:
         self.listen = await _bind(self._public, listen, shared=shared)
 
     async def _listen_admin(self, admin: str, fleet: Fleet) -> None:
-        application = admin_app(self.runtime, fleet)
+        application = admin_app(self.runtime, fleet, self.listen)
         self._admin = AdminRunner(application, access_log=None, shutdown_timeout=1.0)
         await self._admin.setup()
         self.admin = await _bind(self._admin, admin)

@@ -20,6 +20,7 @@ from typing import Any, Final
 
 import orjson
 
+from sidecar import live
 from sidecar.errors import ConfigError, SidecarError
 from sidecar.runtime import Mode, Runtime
 
@@ -170,6 +171,8 @@ def _obey(command: dict[str, Any], runtime: Runtime) -> dict[str, Any]:
         runtime.learning.told(command["beliefs"])
     elif what == "metrics":
         return {"metrics": runtime.telemetry.dump()}
+    elif what == "live":
+        return live.worker(runtime, command["seen"])
     return {"ready": runtime.mode is Mode.READY}
 
 

@@ -201,8 +201,19 @@ class Registry:
         self._metrics[metric.name] = metric
         return metric
 
-    def __getitem__(self, name: str) -> Counter | Gauge | Histogram:
-        return self._metrics[name]
+    def values(self, name: str) -> Mapping[Labels, float]:
+        """The value for each label set of a counter or gauge; KeyError for neither."""
+        metric = self._metrics[name]
+        if isinstance(metric, Histogram):
+            raise KeyError(name)
+        return metric.values()
+
+    def observed(self, name: str) -> Histogram:
+        """The histogram of this name; KeyError for none."""
+        metric = self._metrics[name]
+        if not isinstance(metric, Histogram):
+            raise KeyError(name)
+        return metric
 
     def dump(self) -> dict[str, Any]:
         """Every value, JSON-able, for :meth:`summed` in another process."""

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final
 
-from sidecar.account import entry
+from sidecar.account import entry, record
 from sidecar.clock import Clock
 from sidecar.config.snapshot import Snapshot
 from sidecar.decide import choose, fall_back, plan
@@ -61,8 +61,10 @@ async def handle(received: Received, answer: Downstream, runtime: Runtime, clock
         how = outcome()
         runtime.telemetry.account(decision, how, snapshot)
         runtime.remember(call, decision, how, snapshot)
+        over = record(call, decision, how, snapshot, clock)
+        runtime.recent.note(over)
         if runtime.decisions is not None:
-            runtime.decisions.write(entry(call, decision, how, snapshot, clock))
+            runtime.decisions.write(entry(over))
 
 
 def unanswered(decision: Decision, clock: Clock, failed: UpstreamsFailed | None = None) -> Outcome:

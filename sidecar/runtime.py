@@ -20,6 +20,7 @@ from sidecar.decide.view import View
 from sidecar.decision_log import Sink
 from sidecar.encoder.abilities import Catalogue
 from sidecar.errors import ConfigError, NotFound
+from sidecar.recent import Recent
 from sidecar.state.decision_cache import DecisionCache
 from sidecar.state.learning import Learning
 from sidecar.state.meter import Meter
@@ -61,6 +62,7 @@ class Runtime:
     upstreams: Upstreams
     health: Health = field(default_factory=Health)
     decisions: Sink | None = None  # the decision log, where one is configured
+    recent: Recent = field(default_factory=Recent)  # the latest decisions, for the dashboard
     telemetry: Telemetry = field(default_factory=Telemetry)
     mode: Mode = Mode.STARTING
     pinned: str | None = None  # the kill switch's model, while it is on

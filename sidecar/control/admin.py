@@ -1,4 +1,4 @@
-"""The admin server: probes, metrics, reload, the kill switch, explain, scores.
+"""The admin server: probes, metrics, reload, the kill switch, explain, scores, the dashboard.
 
 It listens on its own port, so that what is for the operator is never one
 mistake away from what is for the app. Nothing here is on the request path:
@@ -13,9 +13,9 @@ from typing import Any, Final
 import orjson
 from aiohttp import web
 
-from sidecar import __version__
+from sidecar import __version__, live
 from sidecar.account import feedback_entry
-from sidecar.control import guard
+from sidecar.control import guard, pages
 from sidecar.control.explain import explain
 from sidecar.dialects import DIALECTS
 from sidecar.dialects.body import parse_object
@@ -28,17 +28,22 @@ from sidecar.runtime import Mode, Runtime
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _RUNTIME: Final = web.AppKey("runtime", Runtime)
 _FLEET: Final = web.AppKey("fleet", Fleet)
+_LISTEN: Final = web.AppKey("listen", str)
 _MAX_BODY: Final = 8 * 1024 * 1024
 _MAX_HEAD: Final = 32 * 1024
 _HEADER_TIMEOUT_S: Final = 10.0
 
 
-def admin_app(runtime: Runtime, fleet: Fleet) -> web.Application:
-    """The admin port's application; ``fleet`` are the other workers, if there are any."""
+def admin_app(runtime: Runtime, fleet: Fleet, listen: str) -> web.Application:
+    """The admin port's application; ``fleet`` are the other workers, if there are any.
+
+    ``listen`` is where apps connect, for the dashboard to say.
+    """
     app = web.Application(middlewares=[_errors], client_max_size=_MAX_BODY)
     app.on_response_prepare.append(_unsigned)
     app[_RUNTIME] = runtime
     app[_FLEET] = fleet
+    app[_LISTEN] = listen
     app.add_routes(
         [
             web.get("/livez", livez),
@@ -50,6 +55,8 @@ def admin_app(runtime: Runtime, fleet: Fleet) -> web.Application:
             web.delete("/admin/kill-switch", kill_switch_off),
             web.post("/admin/explain", explain_request),
             web.post("/v1/feedback", feedback),
+            web.get("/admin/live", live_view),
+            *pages.routes(),
         ]
     )
     return app
@@ -194,6 +201,13 @@ async def feedback(request: web.Request) -> web.Response:
     )
 
 
+async def live_view(request: web.Request) -> web.Response:
+    """What the dashboard shows: figures, health, the decisions since ``after``."""
+    seen = live.read_cursor(request.query.get("after", ""))
+    others = await _tell(request, do="live", seen=seen)
+    return _json(live.live(request.app[_RUNTIME], request.app[_LISTEN], seen, others))
+
+
 async def _tell(request: web.Request, **command: Any) -> list[dict[str, Any]]:
     """The other workers' answers to a command."""
     return await request.app[_FLEET].tell(**command)
@@ -214,7 +228,7 @@ async def _errors(request: web.Request, handler: Handler) -> web.StreamResponse:
         fault.status = exc.status
     head, body = error_answer(None, fault, new_request_id())
     if fault.status == 401:
-        head["WWW-Authenticate"] = guard.ASK
+        head["WWW-Authenticate"] = guard.challenge(request)
     return web.Response(
         status=fault.status, body=body, headers=head, content_type="application/json"
     )

@@ -1,13 +1,15 @@
 """Who may use the admin port.
 
 Three doors, each against someone else. A page of another site is known by what
-its browser says of it. A page whose own name was made to resolve to this machine
+its browser says of it, in ``Sec-Fetch-Site`` or, before it changes anything, in
+``Origin``. A page whose own name was made to resolve to this machine
 (DNS rebinding) counts as the same site, but its name stands in ``Host``: only
 addresses, names without a dot (``localhost``, a service in its own network; nobody
 can register one) and configured names are answered there. And where
 ``admin_token_env`` is set, whoever reaches the port must know the token, as a
 bearer or, for a browser, as the password of any user. Probes need no token: the
-kubelet has none, and they say nothing that is worth one.
+kubelet has none, and they say nothing that is worth one; nor do the dashboard's
+files, for the page asks for the token itself.
 """
 
 from __future__ import annotations
@@ -22,17 +24,21 @@ from typing import Final
 from aiohttp import web
 
 from sidecar.config.snapshot import Snapshot
+from sidecar.control import pages
 from sidecar.errors import Forbidden, Unauthorized
 from sidecar.http_server import refuse_a_page
 
-_PROBES: Final = frozenset({"/livez", "/readyz"})
-ASK: Final = 'Basic realm="sidecar admin", charset="UTF-8", Bearer'  # WWW-Authenticate
+_OPEN: Final = frozenset({"/livez", "/readyz"}) | pages.PATHS
 
 
 def admit(request: web.BaseRequest, snapshot: Snapshot) -> None:
     """Pass, or raise :class:`Forbidden` or :class:`Unauthorized`."""
     refuse_a_page(request)
     host = request.headers.get("Host", "")
+    origin = request.headers.get("Origin")
+    # every browser sends it with what is not a plain GET; a page without a site says "null"
+    if origin is not None and origin.partition("://")[2].lower() != host.lower():
+        raise Forbidden("A web page of another site may not use the sidecar.", code="cross_site")
     if host and not is_ours(host, snapshot.config.admin_hosts):
         raise Forbidden(
             "The admin port does not answer to that Host. Ask by address, or add the name to "
@@ -40,7 +46,7 @@ def admit(request: web.BaseRequest, snapshot: Snapshot) -> None:
             code="unknown_host",
         )
     token = snapshot.admin_token
-    if token is None or request.path in _PROBES:
+    if token is None or request.path in _OPEN:
         return
     given = password(request.headers.get("Authorization", "")).encode("utf-8", "surrogateescape")
     if not hmac.compare_digest(given, token.reveal().encode()):
@@ -48,6 +54,16 @@ def admit(request: web.BaseRequest, snapshot: Snapshot) -> None:
             "The admin port asks for a token. Send it as `Authorization: Bearer TOKEN`.",
             code="invalid_token",
         )
+
+
+def challenge(request: web.BaseRequest) -> str:
+    """The ``WWW-Authenticate`` of a 401: a browser that navigates is told to ask for a password.
+
+    One that runs the dashboard is not, for its own question would stand over the page's.
+    """
+    if request.headers.get("Sec-Fetch-Mode", "navigate") != "navigate":
+        return "Bearer"
+    return 'Basic realm="sidecar admin", charset="UTF-8", Bearer'
 
 
 def is_ours(host: str, named: Collection[str]) -> bool:

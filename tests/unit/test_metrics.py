@@ -59,7 +59,8 @@ def registry(queue: float = 2.0) -> Registry:
 
 def samples(made: Registry) -> dict[str, float]:
     return {
-        sample.name + "".join(f"{{{value}}}" for value in sample.labels.values()): sample.value
+        sample.name
+        + "".join(f"{{{value}}}" for _, value in sorted(sample.labels.items())): sample.value
         for family in text_string_to_metric_families(made.exposition().decode())
         for sample in family.samples
     }
@@ -73,8 +74,8 @@ def test_workers_are_summed_and_what_they_have_alike_is_told_once() -> None:
     assert seen["in_flight"] == 8
     assert seen["generation"] == 7
     assert seen["queue{here}"] == 7
-    assert seen["seconds_bucket{parse}{0.1}"] == 0
-    assert seen["seconds_bucket{parse}{1.0}"] == 2
+    assert seen["seconds_bucket{0.1}{parse}"] == 0
+    assert seen["seconds_bucket{1.0}{parse}"] == 2
     assert seen["seconds_count{parse}"] == 2
     assert seen["seconds_sum{parse}"] == 1.0
 

@@ -17,12 +17,13 @@ from sidecar.config.schema.classifier import Classifier, Triton
 from sidecar.config.schema.learning import Feedback, Learning
 from sidecar.config.schema.memory import DecisionCache
 from sidecar.config.schema.routes import Route, Rule, When
-from sidecar.config.schema.service import DecisionLog, Limits
+from sidecar.config.schema.service import Dashboard, DecisionLog, Limits
 from sidecar.config.schema.upstreams import Model, Price, Timeouts, Upstream
 
 __all__ = [
     "Classifier",
     "Config",
+    "Dashboard",
     "DecisionCache",
     "DecisionLog",
     "Feedback",
@@ -58,5 +59,6 @@ class Config(Section):
     feedback: Feedback = Feedback()
     learning: Learning | None = None
     decision_cache: DecisionCache = DecisionCache()
+    dashboard: Dashboard = Dashboard()
     limits: Limits = Limits()
     drain_s: Seconds = 30.0

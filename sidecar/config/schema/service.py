@@ -24,3 +24,9 @@ class DecisionLog(Section):
     file: Annotated[str, Field(min_length=1)]  # "-" is standard output
     max_mb: Annotated[float, Field(gt=0, le=100_000)] = 100.0
     keep: Annotated[int, Field(ge=0, le=1000)] = 5  # rotated files beside it
+
+
+class Dashboard(Section):
+    """What the page on the admin port shows."""
+
+    show_prompts: bool = False  # the head of each prompt beside its decision

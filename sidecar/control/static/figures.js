@@ -1,0 +1,130 @@
+// Everything above the decisions: money, key figures, charts, health.
+
+import { histogram, quantile, spark } from "./charts.js";
+import { because, count, el, ms, percent, span, tone, usd } from "./words.js";
+
+const ROOM = 120;
+const at = (id) => document.getElementById(id);
+const write = (id, text) => { if (at(id).textContent !== text) at(id).textContent = text; };
+
+export class Figures {
+  constructor() {
+    this.rates = [];
+    this.before = null;
+    this.last = null;
+    addEventListener("resize", () => { if (this.last) this.chart(this.last); });
+  }
+
+  show(said) {
+    this.last = said;
+    this.money(said.figures);
+    this.tiles(said);
+    this.chart(said);
+    this.models(said.figures);
+    this.reasons(said.figures);
+    this.upstreams(said.upstreams, said.state.workers);
+  }
+
+  money(f) {
+    const saved = f.cost_strong_usd - f.cost_usd;
+    const share = f.cost_strong_usd > 0 ? saved / f.cost_strong_usd : 0;
+    write("saved", usd(saved));
+    write("saved-share", f.cost_strong_usd > 0 ? `${percent(share)} less than always the strongest` : "nothing spent yet");
+    write("spent", usd(f.cost_usd));
+    write("strong", usd(f.cost_strong_usd));
+    const most = Math.max(f.cost_usd, f.cost_strong_usd, 1e-12);
+    at("bar-spent").style.width = `${(100 * f.cost_usd) / most}%`;
+    at("bar-strong").style.width = `${(100 * f.cost_strong_usd) / most}%`;
+    at("versus").setAttribute("aria-label", `Spent ${usd(f.cost_usd)}; always the strongest would have cost ${usd(f.cost_strong_usd)}`);
+    const left = [];
+    if (f.unknown_cost) left.push(`${count(f.unknown_cost)} answers whose tokens nobody counted are left out`);
+    if (f.attempts_failed) left.push(`${count(f.attempts_failed)} failed attempts, of unknown cost, too`);
+    write("money-note", `For the tokens that upstreams counted, at the configured prices.${left.length ? ` ${left.join("; ")}.` : ""}`);
+  }
+
+  tiles({ figures: f, now, state }) {
+    if (this.before && now > this.before.now) {
+      const rate = Math.max(0, f.requests - this.before.requests) / (now - this.before.now);
+      this.rates = [...this.rates, rate].slice(-ROOM);
+    }
+    this.before = { now, requests: f.requests };
+    const recent = this.rates.slice(-10);
+    const rate = recent.length ? recent.reduce((a, b) => a + b, 0) / recent.length : 0;
+    write("k-requests", count(f.requests));
+    write("k-rate", `${rate >= 10 ? Math.round(rate) : rate.toFixed(1)} a second now`);
+    spark(at("spark"), this.rates, ROOM);
+    const { bounds_s: bounds, counts } = f.decision;
+    const p99 = quantile(0.99, bounds, counts);
+    const p50 = quantile(0.5, bounds, counts);
+    write("k-p99", p99 === null ? "–" : ms(p99 * 1000));
+    write("k-p50", p50 === null ? `deadline ${ms(state.deadline_ms)}` : `median ${ms(p50 * 1000)}`);
+    at("k-p99").classList.toggle("trouble", p99 !== null && p99 * 1000 > state.deadline_ms);
+    const share = f.answers ? f.failed / f.answers : 0;
+    write("k-failed", f.answers ? percent(share) : "–");
+    at("k-failed").classList.toggle("trouble", share > 0.01);
+    write("k-failed-sub", `${count(f.failed)} failed · ${count(f.fallbacks)} saved by a fallback · ${count(f.refused)} refused`);
+    write("k-flight", count(f.in_flight));
+    write("k-queue", `${count(f.queue)} waiting to be read · ${count(f.hang_ups)} hung up`);
+  }
+
+  chart({ figures: f, state }) {
+    histogram(at("latency"), f.decision, state.deadline_ms);
+    const rows = Object.entries(f.stages).filter(([, each]) => each.count);
+    const order = ["parse", "session", "cache", "classify", "decide"];
+    rows.sort(([a], [b]) => order.indexOf(a) - order.indexOf(b));
+    at("stages").replaceChildren(...rows.map(([stage, each]) => el("li", {}, el("span", {}, stage), el("b", {}, ms((1000 * each.sum_s) / each.count)))));
+  }
+
+  models(f) {
+    const total = f.models.reduce((sum, model) => sum + model.answers, 0);
+    at("models").replaceChildren(...f.models.map((model, i) => {
+      const share = total ? model.answers / total : 0;
+      const bar = el("i");
+      bar.style.width = `${100 * share}%`;
+      return el("li", { class: `m${i % 6}` },
+        el("span", { class: "who" }, el("i", { class: "dot", "aria-hidden": "true" }), model.name),
+        el("span", { class: "n" }, `${total ? percent(share) : "–"}`),
+        el("span", { class: "track" }, bar),
+        el("span", { class: "faint left" }, `$${model.price.input} in, $${model.price.output} out a million`),
+        el("span", { class: "faint n" }, usd(model.cost_usd)));
+    }));
+  }
+
+  reasons(f) {
+    const rows = Object.entries(f.reasons).sort(([, a], [, b]) => b - a);
+    const total = rows.reduce((sum, [, value]) => sum + value, 0);
+    if (!rows.length) {
+      at("reasons").replaceChildren(el("li", { class: "faint none" }, "Nothing was decided yet."));
+      return;
+    }
+    at("reasons").replaceChildren(...rows.slice(0, 8).map(([reason, value]) => {
+      const bar = el("i");
+      bar.style.width = `${(100 * value) / total}%`;
+      return el("li", { title: because(reason) },
+        el("span", { class: "who" }, el("span", { class: `tag ${tone(reason)}` }, reason)),
+        el("span", { class: "n" }, count(value)),
+        el("span", { class: "track" }, bar),
+        el("span", { class: "faint left" }, because(reason)));
+    }));
+  }
+
+  upstreams(rows, workers) {
+    at("upstreams").replaceChildren(...rows.map((row) => {
+      const rests = row.resting > 0;
+      const some = rests && row.resting < workers;
+      return el("li", { class: rests ? "rests" : "" },
+        el("i", { class: "lamp", "aria-hidden": "true" }),
+        el("span", { class: "who" }, row.name, el("small", {}, row.url.replace(/^https?:\/\//, ""))),
+        el("span", { class: "n" }, rests ? (some ? `rests in ${row.resting} of ${workers}` : "rests: breaker open") : "asked", el("small", {}, `${count(row.in_flight)} in flight`)));
+    }));
+  }
+
+  facts({ figures, state, now }) {
+    write("fact-backend", state.encoder ? `${state.backend} · ${state.encoder}` : state.backend);
+    write("fact-config", `generation ${state.config.generation} · ${state.config.hash}`);
+    write("fact-up", span(now - figures.started));
+    at("fact-workers-box").hidden = state.workers < 2;
+    write("fact-workers", String(state.workers));
+    write("foot", `Pointsman ${state.version}`);
+  }
+}
