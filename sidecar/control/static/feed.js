@@ -107,7 +107,7 @@ export class Feed {
       cell("tokens in and out", known ? `${count(tokens.input)} → ${count(tokens.output)}` : "unknown", known ? "" : "faint"),
       cell("cost", usd(row.cost_usd), row.cost_usd === null ? "faint" : ""),
       cell("saved", saved === null ? "–" : saved === 0 ? "–" : usd(saved), saved > 0 ? "gain" : "faint"),
-      cell("answer", answer(row), troubled(row) ? "trouble" : ""),
+      cell("answer", answer(row), broken(row) ? "trouble" : ""),
     );
     button.addEventListener("click", () => {
       if (!more.childElementCount) more.append(...this.chain(row));
@@ -133,7 +133,7 @@ export class Feed {
       chain(steps),
       candidates(row.candidates, row.decided, this.tones),
       el("dl", { class: "details" }, ...facts.filter(([, value]) => value).map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, String(value))))),
-    ];
+    ].filter(Boolean);
   }
 }
 
@@ -141,9 +141,12 @@ function cell(name, text, kind = "") {
   return el("span", { class: `n ${kind}` }, el("span", { class: "sr" }, `${name} `), text);
 }
 
+function broken(row) {
+  return row.status >= 400 || row.failed.length > 0 || row.ended !== "complete";
+}
+
 function troubled(row) {
-  return row.status >= 400 || row.failed.length > 0 || row.ended !== "complete"
-    || row.reason === "deadline" || row.reason === "classifier-down";
+  return broken(row) || row.reason === "deadline" || row.reason === "classifier-down";
 }
 
 function answer(row) {
