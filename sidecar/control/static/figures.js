@@ -85,7 +85,7 @@ export class Figures {
         el("span", { class: "who" }, el("i", { class: "dot", "aria-hidden": "true" }), model.name),
         el("span", { class: "n" }, `${total ? percent(share) : "–"}`),
         el("span", { class: "track" }, bar),
-        el("span", { class: "faint left" }, `$${model.price.input} in, $${model.price.output} out a million`),
+        el("span", { class: "faint left" }, `${usd(model.price.input)} in, ${usd(model.price.output)} out a million`),
         el("span", { class: "faint n" }, usd(model.cost_usd)));
     }));
   }
