@@ -16,6 +16,7 @@ import json
 import statistics
 import time
 import urllib.parse
+from collections.abc import Sequence
 from typing import Any
 
 import uvloop
@@ -89,7 +90,7 @@ class Mock(asyncio.Protocol):
             if len(rest) < length:
                 return
             body, self.buffer = rest[:length], rest[length:]
-            if b'"stream": true' in body:
+            if b'"stream": true' in body or b'"stream":true' in body:
                 self.transport.write(STREAM_HEAD + EVENT)
                 asyncio.get_running_loop().call_later(GAP_S, self.next, CHUNKS - 1)
             else:
@@ -150,7 +151,15 @@ class Client(asyncio.Protocol):
 class Load:
     """A bounded closed loop."""
 
-    def __init__(self, url: str, requests: int, clients: int, model: str, stream: bool) -> None:
+    def __init__(
+        self,
+        url: str,
+        requests: int,
+        clients: int,
+        model: str,
+        stream: bool,
+        headers: Sequence[str] = (),  # further ones, as "name: value"
+    ) -> None:
         parts = urllib.parse.urlsplit(url)
         self.host, self.port = parts.hostname or "", parts.port or 80
         body = json.dumps(
@@ -160,10 +169,12 @@ class Load:
                 "messages": [{"role": "user", "content": PROMPT}],
             }
         )
+        further = "".join(line + "\r\n" for line in headers)
         self.request = (
             f"POST {parts.path}/chat/completions HTTP/1.1\r\nHost: {parts.netloc}\r\n"
             "Content-Type: application/json\r\nAuthorization: Bearer app\r\n"
-            f"User-Agent: load\r\nAccept: */*\r\nContent-Length: {len(body)}\r\n\r\n{body}"
+            f"User-Agent: load\r\nAccept: */*\r\n{further}"
+            f"Content-Length: {len(body)}\r\n\r\n{body}"
         ).encode()
         self.left = requests
         self.clients = clients
@@ -214,13 +225,16 @@ def main() -> None:
     load.add_argument("--clients", type=int, default=16)
     load.add_argument("--model", default="small")
     load.add_argument("--stream", action="store_true")
+    load.add_argument("--header", action="append", default=[], metavar="NAME: VALUE")
     args = parser.parse_args()
     if args.command == "mock":
         uvloop.run(serve(args.port))
         return
 
     async def run() -> dict[str, Any]:
-        return await Load(args.url, args.requests, args.clients, args.model, args.stream).run()
+        return await Load(
+            args.url, args.requests, args.clients, args.model, args.stream, args.header
+        ).run()
 
     print(json.dumps(uvloop.run(run())))
 

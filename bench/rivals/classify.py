@@ -1,0 +1,178 @@
+"""Classifiers side by side: how long one prompt takes, and how well it is judged.
+
+Every judge runs in its own environment as a process that reads one prompt at a time;
+the harness asks them in turn, so that all see the same moments of the machine. Quality
+is on ``test`` rows of the routing data (``DATA_DIR``), where both models' answers are
+known: AUC of "the weak model is right" and APGR (RouteLLM's average performance gap
+recovered). A judge that learns from examples gets the easiest and the hardest
+``train`` rows.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import json
+import os
+import random
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench import ground
+from bench.decision import prompts
+from bench.rivals.install import CannotRunError, programs
+from bench.rivals.manifest import Classifier, Install, Manifest
+from sidecar.offline.metrics import auc, curve
+
+SCRIPTS = Path(__file__).parent / "scripts"
+OURS = Manifest(
+    name="pointsman",
+    what="this encoder in process, one thread",
+    install=Install(),
+    classifier=Classifier(script="pointsman_encoder.py"),
+)
+UTTERANCES = 60  # a route
+ROWS = 300  # a pair
+# source, weak model, strong model: as the data names them
+PAIRS = (
+    ("mmlu", "mixtral-8x7b-instruct", "gpt-4-1106-preview"),
+    ("mmlu_pro", "Mistral-7B-Instruct-v0.2", "Meta-Llama-3.1-70B-Instruct"),
+    ("llmrouter", "mistral-7b-instruct-v0.3", "llama-3.1-nemotron-51b-instruct"),
+)
+
+
+class Judge:
+    """One judge, as a process that is asked."""
+
+    def __init__(self, manifest: Manifest, known: dict[str, list[str]], *, install: bool) -> None:
+        assert manifest.classifier is not None
+        binaries = programs(manifest, allowed=install)
+        script = SCRIPTS / manifest.classifier.script
+        env = {**os.environ, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+        env |= {"PYTHONPATH": str(ground.ROOT)} if manifest is OURS else {}
+        self.name = manifest.name
+        self._process = subprocess.Popen(
+            [str(binaries / "python"), str(script)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            env=env,
+        )
+        self._tell(known)
+
+    def _tell(self, what: dict[str, Any]) -> dict[str, Any]:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        try:
+            self._process.stdin.write(json.dumps(what) + "\n")
+            self._process.stdin.flush()
+            while line := self._process.stdout.readline():
+                with contextlib.suppress(ValueError):  # some print greetings of their own
+                    return dict(json.loads(line))
+        except OSError:
+            pass
+        raise CannotRunError("it ended before it answered")
+
+    def ask(self, prompt: str, pair: tuple[str, str] | None = None) -> tuple[float, float]:
+        """(milliseconds, score); the higher the score the more the strong model is needed."""
+        said = self._tell({"prompt": prompt, "pair": pair})
+        return float(said["ms"]), float(said["score"])
+
+    def close(self) -> None:
+        self._process.kill()
+        self._process.communicate()
+
+
+def judge(manifests: list[Manifest], count: int, *, install: bool) -> dict[str, Any]:
+    """Latency and quality of every classifier that can run."""
+    if not manifests:
+        return {}
+    rows = _rows()
+    known = _examples(rows)
+    judges: list[Judge] = []
+    absent: dict[str, str] = {}
+    try:
+        for manifest in [OURS, *manifests]:
+            try:
+                judges.append(Judge(manifest, known, install=install))
+            except CannotRunError as why:
+                absent[manifest.name] = str(why)
+                print(f"{manifest.name}: cannot run here: {why}", file=sys.stderr)
+        found = {
+            "latency_ms": _latency(judges, count),
+            "quality": {f"{s} {w} -> {t}": _quality(judges, rows, s, w, t) for s, w, t in PAIRS},
+        }
+    finally:
+        for each in judges:
+            each.close()
+    return {"classifiers": found, "classifiers_that_cannot_run_here": absent}
+
+
+def _latency(judges: list[Judge], count: int) -> dict[str, Any]:
+    times: dict[str, list[float]] = {each.name: [] for each in judges}
+    for text in prompts(count):
+        for each in judges:
+            times[each.name].append(each.ask(text)[0])
+    ours = statistics.median(times["pointsman"])
+    return {
+        name: {
+            "p50": round(statistics.median(values), 3),
+            "p99": round(ground.quantile(values, 0.99), 3),
+            "times_ours_p50": round(statistics.median(values) / ours, 2),
+        }
+        for name, values in times.items()
+    }
+
+
+def _quality(
+    judges: list[Judge], rows: list[dict[str, Any]], source: str, weak: str, strong: str
+) -> dict[str, Any]:
+    both = [r for r in rows if r["source"] == source and r["split"] == "test"]
+    both = [r for r in both if weak in r["scores"] and strong in r["scores"]]
+    both = random.Random(1).sample(both, min(ROWS, len(both)))
+    if not both:
+        return {"rows": 0}
+    low = np.array([r["scores"][weak] for r in both])
+    high = np.array([r["scores"][strong] for r in both])
+    out: dict[str, Any] = {"rows": len(both), "weak": round(float(low.mean()), 3)}
+    out["strong"] = round(float(high.mean()), 3)
+    for each in judges:
+        rank = np.array([each.ask(r["prompt"], (weak, strong))[1] for r in both])
+        area = auc(low >= 0.5, -rank)
+        apgr = curve(low, high, rank).apgr
+        out[each.name] = {
+            "auc": None if area is None else round(area, 3),
+            "apgr": None if apgr is None else round(apgr, 3),
+        }
+    return out
+
+
+def _rows() -> list[dict[str, Any]]:
+    folder = Path(os.environ.get("DATA_DIR", ground.ROOT.parent / "shared" / "data"))
+    file = folder / "routing.jsonl.gz"
+    if not file.exists():
+        raise SystemExit(f"no routing.jsonl.gz in {folder}: set DATA_DIR")
+    with gzip.open(file, "rt", encoding="utf-8") as lines:
+        return [json.loads(line) for line in lines]
+
+
+def _examples(rows: list[dict[str, Any]]) -> dict[str, list[str]]:
+    """The easiest and the hardest training rows by their pass rate, an equal number a source."""
+    rng = random.Random(1)
+    sources = sorted({source for source, _, _ in PAIRS})
+    out: dict[str, list[str]] = {"easy": [], "hard": []}
+    for source in sources:
+        train = [r for r in rows if r["source"] == source and r["split"] == "train"]
+        train = [r for r in train if r.get("pass_rate") is not None and r["n_models"] >= 5]
+        rng.shuffle(train)
+        train.sort(key=lambda r: r["pass_rate"])
+        each = UTTERANCES // len(sources)
+        out["hard"] += [r["prompt"] for r in train[:each]]
+        out["easy"] += [r["prompt"] for r in train[-each:]]
+    return out

@@ -1,0 +1,212 @@
+"""Proxies side by side: CPU a request, memory, start-up, what a stream costs.
+
+The proxy is pinned to one core, load and mock to the other; rounds are interleaved
+and the first is not counted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench import ground, proxy
+from bench.rivals.install import CannotRunError, programs
+from bench.rivals.manifest import Manifest, Proxy
+
+_STREAMS = 10  # one stream for so many requests
+
+
+@dataclass(frozen=True)
+class Runner:
+    """A proxy that answers."""
+
+    name: str
+    pid: int
+    port: int
+    how: Proxy
+    headers: dict[str, str]  # that its callers send
+    start_s: float
+
+    def cpu_s(self) -> float:
+        return sum(proxy._cpu_ns(pid) for pid in proxy._family(self.pid)) / 1e9
+
+
+def start(
+    manifest: Manifest, mock: int, folder: Path, stack: contextlib.ExitStack, *, install: bool
+) -> Runner:
+    """Start one rival and wait for its first good answer."""
+    how = manifest.proxy
+    assert how is not None
+    binaries = programs(manifest, allowed=install)
+    port = ground.free_port()
+    own = folder / manifest.name
+    own.mkdir()
+    fill = {
+        "{port}": str(port),
+        "{mock}": str(mock),
+        "{bin}": str(binaries),
+        "{folder}": str(own),
+        "{root}": str(ground.ROOT),
+        "{python}": sys.executable,
+    }
+    for name, text in how.files.items():
+        (own / name).write_text(_filled(text, fill))
+    command = [_filled(word, fill) for word in how.command]
+    env = {**os.environ, **{k: _filled(v, fill) for k, v in how.env.items()}}
+    headers = {k: _filled(v, fill) for k, v in how.headers.items()}
+    began = time.monotonic()
+    pid = stack.enter_context(_process(command, env, own))
+    while not _answers(port, how.model, headers):
+        if time.monotonic() - began > how.start_s:
+            said = (own / "log").read_text(errors="replace").strip().splitlines()[-3:]
+            raise CannotRunError(f"no answer within {how.start_s:g} s: {' / '.join(said)[:400]}")
+        time.sleep(0.05)
+    took = time.monotonic() - began
+    for member in proxy._family(pid):
+        for task in Path(f"/proc/{member}/task").iterdir():
+            with contextlib.suppress(OSError):
+                os.sched_setaffinity(int(task.name), proxy.PROXY_CORE)
+    return Runner(manifest.name, pid, port, how, headers, took)
+
+
+def _filled(text: str, fill: dict[str, str]) -> str:
+    for mark, value in fill.items():
+        text = text.replace(mark, value)
+    return text
+
+
+@contextlib.contextmanager
+def _process(command: list[str], env: dict[str, str], folder: Path) -> Iterator[int]:
+    with (folder / "log").open("wb") as log:
+        try:
+            child = subprocess.Popen(
+                command, cwd=folder, env=env, stdout=log, stderr=log, start_new_session=True
+            )
+        except OSError as exc:
+            raise CannotRunError(f"it could not be started: {exc}") from None
+    try:
+        yield child.pid
+    finally:  # some start children of their own: the session is theirs, and ours to end
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGTERM)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            child.wait(10)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL)
+        child.wait()
+
+
+def _answers(port: int, model: str, headers: dict[str, str]) -> bool:
+    body = {"model": model, "messages": [{"role": "user", "content": "ready?"}]}
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{port}/v1/chat/completions",
+        json.dumps(body).encode(),
+        {"Content-Type": "application/json", "Authorization": "Bearer app", **headers},
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return bool(answer.status == 200)
+    except (urllib.error.URLError, OSError, ValueError):
+        return False
+
+
+def race(
+    manifests: list[Manifest], requests: int, rounds: int, clients: int, *, install: bool
+) -> dict[str, Any]:
+    """Every proxy that can run, round by round; those that cannot, with the reason."""
+    rows: dict[str, dict[str, list[dict[str, float]]]] = {}
+    absent: dict[str, str] = {}
+    with tempfile.TemporaryDirectory() as name, contextlib.ExitStack() as stack:
+        folder = Path(name)
+        command = [sys.executable, "-m", "bench.raw", "mock"]
+        mock = stack.enter_context(proxy._running(command, folder, proxy.LOAD_CORE))
+        assert mock.popen.stdout is not None
+        port = int(json.loads(mock.popen.stdout.readline())["port"])
+        runners = []
+        for manifest in manifests:
+            try:
+                runners.append(start(manifest, port, folder, stack, install=install))
+            except CannotRunError as why:
+                absent[manifest.name] = str(why)
+                print(f"{manifest.name}: cannot run here: {why}", file=sys.stderr)
+        for number in range(rounds + 1):
+            for runner in runners:
+                for case in runner.how.cases:
+                    print(f"round {number}: {runner.name}, {case}", file=sys.stderr, flush=True)
+                    row = _measure(runner, case, requests, clients)
+                    if number:
+                        rows.setdefault(runner.name, {}).setdefault(case, []).append(row)
+        starts = {runner.name: runner.start_s for runner in runners}
+    return {"proxies": _table(rows, starts), "cannot_run_here": absent}
+
+
+def _measure(runner: Runner, case: str, requests: int, clients: int) -> dict[str, float]:
+    count = max(clients, int(requests * runner.how.share / (_STREAMS if case == "stream" else 1)))
+    command = [sys.executable, "-m", "bench.raw", "load", "--model", runner.how.model]
+    command += ["--url", f"http://127.0.0.1:{runner.port}/v1", "--requests", str(count)]
+    command += ["--clients", str(clients)]
+    for name, value in runner.headers.items():
+        command += ["--header", f"{name}: {value}"]
+    if case == "stream":
+        command.append("--stream")
+    before = runner.cpu_s()
+    done = subprocess.run(
+        command,
+        cwd=ground.ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=600,
+        preexec_fn=lambda: os.sched_setaffinity(0, proxy.LOAD_CORE),
+    )
+    found = dict(json.loads(done.stdout))
+    cpu = (runner.cpu_s() - before) / count * 1e6
+    return {**found, "cpu_us": cpu, "rss_mb": _rss_mb(runner.pid)}
+
+
+def _rss_mb(pid: int) -> float:
+    pages = 0
+    for member in proxy._family(pid):
+        with contextlib.suppress(OSError):
+            pages += int(Path(f"/proc/{member}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def _table(
+    rows: dict[str, dict[str, list[dict[str, float]]]], starts: dict[str, float]
+) -> dict[str, Any]:
+    table: dict[str, Any] = {}
+    for name, cases in rows.items():
+        table[name] = {"start_s": round(starts[name], 2)}
+        for case, runs in cases.items():
+            cpu = sorted(run["cpu_us"] for run in runs)
+            table[name][case] = {
+                "cpu_us": round(statistics.median(cpu), 1),
+                "cpu_us_spread": [round(cpu[0], 1), round(cpu[-1], 1)],
+                "per_s": round(statistics.median(run["per_s"] for run in runs), 1),
+                "first_p50_ms": round(statistics.median(r["first_p50_ms"] for r in runs), 3),
+                "p50_ms": round(statistics.median(run["p50_ms"] for run in runs), 3),
+                "errors": int(sum(run["errors"] for run in runs)),
+                "requests": int(sum(run["requests"] for run in runs)),
+            }
+            table[name]["rss_mb"] = round(statistics.median(run["rss_mb"] for run in runs), 1)
+    ours = table.get("pointsman")
+    if ours:
+        for row in table.values():
+            for case in ("request", "stream"):
+                if case in row and case in ours:
+                    row[case]["times_ours"] = round(row[case]["cpu_us"] / ours[case]["cpu_us"], 2)
+    return table

