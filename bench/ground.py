@@ -85,19 +85,36 @@ def process(command: Sequence[str], log: Path) -> Iterator[Process]:
 def mock_upstream(*arguments: str) -> Iterator[str]:
     """The demo's mock upstream, answering at once; yields its base URL."""
     command = [sys.executable, "-m", "sidecar.demo.mock", "--port", "0", "--speed", "0", *arguments]
+    with _started_mock(command) as url:
+        yield url
+
+
+@contextmanager
+def drilled_upstream(failing: float = 0.0, speed: float = 4.0) -> Iterator[str]:
+    """``bench.drill``'s mock: paced, and failing in a share of its answers."""
+    command = [sys.executable, "-m", "bench.drill", "mock", "--failing", str(failing)]
+    with _started_mock([*command, "--speed", str(speed)]) as url:
+        yield url
+
+
+@contextmanager
+def _started_mock(command: Sequence[str]) -> Iterator[str]:
     with tempfile.TemporaryDirectory() as folder, process(command, Path(folder, "log")) as mock:
         assert mock.popen.stdout is not None
         yield str(json.loads(mock.popen.stdout.readline())["url"])
 
 
 @contextmanager
-def sidecar(config: dict[str, Any]) -> Iterator[Sidecar]:
-    """A real ``sidecar serve`` over ``config``, ready."""
+def sidecar(config: dict[str, Any], fault: str | None = None) -> Iterator[Sidecar]:
+    """A real ``sidecar serve`` over ``config``, ready; with ``fault``, ``bench.drill``'s."""
     with tempfile.TemporaryDirectory() as folder:
         listen, admin = free_port(), free_port()
         file = Path(folder, "sidecar.yaml")
         file.write_text(yaml.safe_dump(config, sort_keys=False))
-        command = [sys.executable, "-m", "sidecar", "serve", "--config", str(file)]
+        program = ["sidecar", "serve"]
+        if fault:
+            program = ["bench.drill", "sidecar", "--fault", fault]
+        command = [sys.executable, "-m", *program, "--config", str(file)]
         command += ["--listen", f"127.0.0.1:{listen}", "--admin", f"127.0.0.1:{admin}"]
         log = Path(folder, "log")
         began = time.perf_counter()

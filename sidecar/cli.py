@@ -22,6 +22,7 @@ _COMMANDS: Final = (
     "fit",
     "eval",
     "calibrate",
+    "bench",
 )
 
 

@@ -1,0 +1,203 @@
+"""The run's report: one page of HTML that stands alone, and the same in Markdown."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from sidecar.errors import DataError
+from sidecar.load.plan import Plan
+from sidecar.load.run import DIRECT, ROUTED
+from sidecar.load.verdict import Spread, Summary, Verdict
+
+_STYLE: Final = """
+:root { color-scheme: light dark; --ink: #1e293b; --dim: #64748b; --line: #e2e8f0;
+  --page: #ffffff; --good: #0f766e; --bad: #b91c1c; }
+@media (prefers-color-scheme: dark) { :root { --ink: #e2e8f0; --dim: #94a3b8; --line: #334155;
+  --page: #0f172a; --good: #5eead4; --bad: #fca5a5; } figure { background: #f8fafc; } }
+body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--page);
+  max-width: 52rem; margin: 2.5rem auto; padding: 0 1rem; }
+h1 { font-size: 1.5rem; margin: 0; } h2 { font-size: 1.05rem; margin: 2.2rem 0 .5rem; }
+.dim { color: var(--dim); } .met { color: var(--good); } .missed { color: var(--bad); }
+table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
+th, td { text-align: right; padding: .3rem .5rem; border-bottom: 1px solid var(--line); }
+th:first-child, td:first-child { text-align: left; }
+th { font-weight: 600; color: var(--dim); font-size: .85rem; }
+figure { margin: 1rem 0; border-radius: 8px; padding: .5rem; }
+svg { max-width: 100%; height: auto; }
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    title: str
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """What both forms of the report say."""
+
+    verdict: str
+    about: Sequence[str]
+    tables: Sequence[Table]
+    notes: Sequence[str] = field(default=())
+
+
+def story(plan: Plan, summary: Summary, where: str, when: str, machine: str) -> Story:
+    """Everything the report says, in its order."""
+    missed = [v for v in summary.verdicts if not v.met]
+    load = plan.load
+    tables = [
+        Table(
+            "Objectives",
+            ("objective", "limit", "found", "over the rounds", ""),
+            [_verdict(v) for v in summary.verdicts],
+        ),
+        Table("Times, ms", ("", "count", "p50", "p90", "p99", "max"), _times(summary)),
+        Table(
+            "By scenario: to the first content, ms",
+            (
+                "scenario",
+                "requests",
+                "decision p50",
+                "p99",
+                "routed p50",
+                "p99",
+                "direct p50",
+                "p99",
+            ),
+            [_scenario(name, row) for name, row in summary.scenarios.items()],
+        ),
+        Table("Who answered", ("model", "answers"), _counts(summary.models)),
+        Table("Reasons", ("reason", "answers"), _counts(summary.reasons)),
+    ]
+    if summary.errors:
+        tables.append(Table("What failed", ("why", "requests"), _counts(summary.errors)))
+    if summary.cost_usd is not None and summary.cost_strong_usd is not None:
+        tables.append(
+            Table(
+                "Cost of what was answered, USD",
+                ("routed", "always the dearest", "unknown"),
+                [
+                    (
+                        f"{summary.cost_usd:.6f}",
+                        f"{summary.cost_strong_usd:.6f}",
+                        f"{summary.unpriced} answers",
+                    )
+                ],
+            )
+        )
+    notes = []
+    if summary.late is not None and summary.late.p99 > 5:
+        notes.append(
+            f"The load generator itself was late (p99 {summary.late.p99:.1f} ms): the machine had "
+            "more to do than it could. Latencies count from the due moment and include it."
+        )
+    return Story(
+        verdict=f"{len(missed)} of {len(summary.verdicts)} objectives missed"
+        if missed
+        else "Every objective met",
+        about=(
+            f"{where}, {when}",
+            f"{load.rounds} rounds of {load.duration_s:g} s at {load.rate:g} requests a second "
+            f"(Poisson), {summary.requests} requests, {load.stream:.0%} of them streams; "
+            "latency counts from the moment at which a request was due",
+            machine,
+        ),
+        tables=tables,
+        notes=notes,
+    )
+
+
+def _verdict(v: Verdict) -> tuple[str, str, str, str, str]:
+    spread = "" if v.spread is None else f"{v.spread[0]:.4g} to {v.spread[1]:.4g}"
+    found = "not measured" if v.found is None else f"{v.found:.4g}"
+    return v.objective, f"{v.limit:g}", found, spread, "met" if v.met else "missed"
+
+
+def _times(summary: Summary) -> list[Sequence[str]]:
+    named = {
+        "decision": summary.decision,
+        "first content, routed": summary.first[ROUTED],
+        "first content, direct": summary.first[DIRECT],
+        "gap between contents, routed": summary.gap[ROUTED],
+        "gap between contents, direct": summary.gap[DIRECT],
+        "load generator's lateness": summary.late,
+    }
+    return [
+        (name, str(s.count), *(f"{x:.2f}" for x in (s.p50, s.p90, s.p99, s.max)))
+        for name, s in named.items()
+        if s is not None
+    ]
+
+
+def _scenario(name: str, row: Mapping[str, Spread | None]) -> Sequence[str]:
+    def pair(spread: Spread | None) -> tuple[str, str]:
+        return ("", "") if spread is None else (f"{spread.p50:.1f}", f"{spread.p99:.1f}")
+
+    routed = row[ROUTED]
+    count = "0" if routed is None else str(routed.count)
+    return name, count, *pair(row["decision"]), *pair(routed), *pair(row[DIRECT])
+
+
+def _counts(counts: Mapping[str, int]) -> list[Sequence[str]]:
+    return [(name, str(n)) for name, n in sorted(counts.items(), key=lambda item: -item[1])]
+
+
+def markdown(told: Story, plots: Mapping[str, str]) -> str:
+    """``plots`` is title -> file beside the report."""
+    lines = [f"# {told.verdict}", "", *(f"{line}  " for line in told.about), ""]
+    lines += [f"> {note}" for note in told.notes]
+    for table in told.tables:
+        lines += ["", f"## {table.title}", "", _row(table.head)]
+        lines.append("|" + "---|" * len(table.head))
+        lines += [_row(row) for row in table.rows]
+    for title, file in plots.items():
+        lines += ["", f"## {title}", "", f"![{title}]({file})"]
+    return "\n".join(lines) + "\n"
+
+
+def _row(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def page(told: Story, plots: Mapping[str, str]) -> str:
+    """One HTML page without anything beside it; ``plots`` is title -> SVG."""
+    css = "missed" if "missed" in told.verdict else "met"
+    out = [
+        "<!doctype html><html lang=en><meta charset=utf-8>",
+        "<meta name=viewport content='width=device-width, initial-scale=1'>",
+        f"<title>{html.escape(told.verdict)}</title><style>{_STYLE}</style>",
+        f"<h1 class={css}>{html.escape(told.verdict)}</h1>",
+        *(f"<div class=dim>{html.escape(line)}</div>" for line in told.about),
+        *(f"<p>{html.escape(note)}</p>" for note in told.notes),
+    ]
+    for table in told.tables:
+        out.append(f"<h2>{html.escape(table.title)}</h2><table><tr>")
+        out += [f"<th>{html.escape(cell)}</th>" for cell in table.head]
+        for row in table.rows:
+            marked = f" class={row[-1]}" if row[-1] in {"met", "missed"} else ""
+            out.append(f"<tr{marked}>" + "".join(f"<td>{html.escape(c)}</td>" for c in row))
+        out.append("</table>")
+    for title, svg in plots.items():
+        out.append(f"<h2>{html.escape(title)}</h2><figure>{svg}</figure>")
+    return "\n".join(out) + "\n"
+
+
+def write(folder: Path, told: Story, plots: Mapping[str, str]) -> Path:
+    """Write ``report.html``, ``report.md`` and the plots; gives the page's path."""
+    files = {title: f"{title.lower().replace(' ', '-')}.svg" for title in plots}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for title, svg in plots.items():
+            (folder / files[title]).write_text(svg, encoding="utf-8")
+        (folder / "report.md").write_text(markdown(told, files), encoding="utf-8")
+        (folder / "report.html").write_text(page(told, plots), encoding="utf-8")
+    except OSError as exc:
+        raise DataError(f"cannot write the report into {folder}: {exc.strerror}") from None
+    return folder / "report.html"

@@ -1,0 +1,170 @@
+"""A load run: rounds of legs, each an open loop of requests.
+
+A round is one leg through the sidecar and, where the plan names the models
+themselves, one leg straight to them: the same requests at the same moments, each
+to the model that answered it before.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Final
+
+from sidecar.errors import ConfigError
+from sidecar.load.client import Address, Caller, Sample
+from sidecar.load.plan import Load, Plan
+from sidecar.load.scenarios import Shot, arrivals, shots
+
+ROUTED: Final = "routed"
+DIRECT: Final = "direct"
+_AHEAD_S: Final = 0.002  # a wait shorter than this is not worth a timer
+
+Tell = Callable[[str, int, int], None]  # leg, done, of
+
+
+@dataclass(frozen=True, slots=True)
+class Leg:
+    """One open loop's samples, in the order in which they were due."""
+
+    via: str  # routed | direct
+    round: int
+    samples: tuple[Sample, ...]
+    shed: int = 0  # not sent: too many were in flight already
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """Where a run goes."""
+
+    routed: Address
+    model: str
+    direct: Address | None = None
+    upstream_models: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """A request and when it is due, in seconds from the start of the leg."""
+
+    at: float
+    shot: Shot
+    stream: bool
+
+
+def site_of(plan: Plan, env: Mapping[str, str] | None = None) -> Site:
+    """The addresses of a plan that names them; :class:`ConfigError` where a key is missing."""
+    variables = os.environ if env is None else env
+    assert plan.target is not None
+
+    def key(name: str | None) -> str | None:
+        if name is not None and not variables.get(name):
+            raise ConfigError([f"the variable {name} is not set"])
+        return variables[name] if name else None
+
+    direct = plan.direct
+    return Site(
+        Address(plan.target.url, key(plan.target.api_key_env)),
+        plan.target.model,
+        None if direct is None else Address(direct.url, key(direct.api_key_env)),
+        {} if direct is None else direct.models,
+    )
+
+
+def schedule(load: Load, scenarios: Mapping[str, float], round_: int) -> list[Due]:
+    """What one leg sends and when; the same for every leg of a round."""
+    seed = load.seed * 1000 + round_
+    times = arrivals(load.rate, load.duration_s, seed)
+    mix = list(islice(shots(scenarios, seed, load.repeat), len(times)))
+    # every k-th streams, spread evenly: the share is met in short runs too
+    return [
+        Due(at, shot, shot.hangs_up or int((i + 1) * load.stream) > int(i * load.stream))
+        for i, (at, shot) in enumerate(zip(times, mix, strict=True))
+    ]
+
+
+async def run(plan: Plan, site: Site, tell: Tell) -> list[Leg]:
+    """Every leg of every round, in the order in which they ran."""
+    legs: list[Leg] = []
+    load = plan.load
+    await _warm_up(plan, site)
+    for round_ in range(load.rounds):
+        due = schedule(load, plan.scenarios, round_)
+        asked = [(one, site.model) for one in due]
+        routed = await _leg((ROUTED, round_), site.routed, asked, load, tell)
+        legs.append(routed)
+        if site.direct is None:
+            continue
+        # a request that was shed or refused has no model to repeat it at
+        again = [
+            (one, site.upstream_models.get(sample.model, sample.model))
+            for one, sample in zip(due, routed.samples, strict=True)
+            if sample.model
+        ]
+        legs.append(await _leg((DIRECT, round_), site.direct, again, load, tell))
+    return legs
+
+
+async def _warm_up(plan: Plan, site: Site) -> None:
+    caller = Caller(site.routed, plan.load.timeout_s)
+    try:
+        for shot in islice(shots(plan.scenarios, plan.load.seed - 1), plan.load.warm_up):
+            await caller.send(shot, site.model, stream=False, start=time.monotonic(), due=0.0)
+    finally:
+        await caller.close()
+
+
+async def _leg(
+    name: tuple[str, int],
+    address: Address,
+    todo: Sequence[tuple[Due, str]],
+    load: Load,
+    tell: Tell,
+) -> Leg:
+    via, round_ = name
+    caller = Caller(address, load.timeout_s)
+    running: set[asyncio.Task[None]] = set()
+    samples: list[Sample | None] = [None] * len(todo)
+    done = shed = 0
+    start = time.monotonic() + 0.05
+    label = f"round {round_ + 1}, {via}"
+
+    async def one(i: int) -> None:
+        nonlocal done
+        what, model = todo[i]
+        samples[i] = await caller.send(
+            what.shot, model, stream=what.stream, start=start, due=what.at
+        )
+        done += 1
+        tell(label, done, len(todo))
+
+    try:
+        for i, (what, _) in enumerate(todo):
+            wait = start + what.at - time.monotonic()
+            if wait > _AHEAD_S:
+                await asyncio.sleep(wait)
+            if len(running) >= load.max_in_flight:
+                shed += 1
+                samples[i] = _shed(what, load)
+                continue
+            task = asyncio.create_task(one(i))
+            running.add(task)
+            task.add_done_callback(running.discard)
+        if running:
+            await asyncio.gather(*running)
+    finally:
+        for task in running:
+            task.cancel()
+        await caller.close()
+    tell(label, len(todo), len(todo))
+    return Leg(via, round_, tuple(s for s in samples if s is not None), shed)
+
+
+def _shed(what: Due, load: Load) -> Sample:
+    """Open loop, but not without end: past the bound a request counts as failed unsent."""
+    error = f"{load.max_in_flight} were in flight already"
+    return Sample(what.shot.scenario, what.stream, what.at, 0.0, 0.0, error=error)

@@ -1,0 +1,113 @@
+"""Verdicts over samples whose figures are known."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from sidecar.load import report
+from sidecar.load.client import Sample
+from sidecar.load.plan import Objectives, Plan, Price, Target
+from sidecar.load.run import DIRECT, ROUTED, Leg
+from sidecar.load.verdict import quantile, summarise, to_json
+
+PRICES = {
+    "small": Price(input=1.0, output=1.0),
+    "large": Price(input=10.0, output=10.0, cached_input=5.0),
+}
+
+
+def sample(first_ms: float, **kw: Any) -> Sample:
+    return replace(
+        Sample(
+            "short_chat",
+            stream=True,
+            due_s=0.0,
+            late_ms=0.1,
+            total_ms=first_ms + 5,
+            first_ms=first_ms,
+            status=200,
+            model="small",
+            reason="policy",
+            decision_ms=first_ms / 10,
+            input_tokens=1000,
+            output_tokens=1000,
+        ),
+        **kw,
+    )
+
+
+def plan(**objectives: float) -> Plan:
+    # made whole, as `own` makes it: a plan that names no direct leg may still have one
+    return Plan(
+        target=Target(url="http://127.0.0.1:1/v1"),
+        objectives=Objectives(decision_p99_ms=1e6),
+        prices=PRICES,
+    ).model_copy(update={"objectives": Objectives(**objectives)})
+
+
+def legs() -> list[Leg]:
+    return [
+        Leg(ROUTED, 0, tuple(sample(100 + i, gaps_ms=(10.0, 12.0)) for i in range(100))),
+        Leg(DIRECT, 0, tuple(sample(90 + i, gaps_ms=(9.0, 11.0)) for i in range(100))),
+    ]
+
+
+def found(name: str, over: list[Leg] | None = None) -> float | None:
+    return summarise(plan(**{name: 1.0}), over or legs()).verdicts[0].found
+
+
+def test_a_quantile_is_a_value_that_occurred() -> None:
+    assert quantile([1.0, 2.0, 3.0, 4.0], 0.5) == 2.0
+    assert quantile([1.0, 2.0, 3.0, 4.0], 0.99) == 4.0
+    assert quantile([5.0], 0.5) == 5.0
+
+
+def test_what_is_added_is_the_difference_to_the_direct_legs() -> None:
+    assert found("added_first_content_p50_ms") == pytest.approx(10)
+    assert found("added_first_content_p99_ms") == pytest.approx(10)
+    assert found("added_gap_p50_ms") == pytest.approx(1)
+    assert found("first_content_p50_ms") == pytest.approx(149)
+    assert found("decision_p99_ms") == pytest.approx(19.8)
+
+
+def test_an_objective_that_was_not_measured_is_missed() -> None:
+    over = [Leg(ROUTED, 0, (sample(1, decision_ms=None),))]
+    verdict = summarise(plan(decision_p99_ms=10), over).verdicts[0]
+    assert (verdict.found, verdict.met) == (None, False)
+
+
+def test_a_failed_request_counts_as_an_error_and_not_as_fast() -> None:
+    over = [Leg(ROUTED, 0, (sample(1000), sample(1, error="status 500"), sample(1000)))]
+    assert found("error_rate", over) == pytest.approx(1 / 3)
+    assert found("first_content_p50_ms", over) == 1000
+
+
+def test_cost_is_of_who_answered_against_the_dearest_for_the_same_tokens() -> None:
+    over = [Leg(ROUTED, 0, (sample(1), sample(1, model="large", cached_tokens=400)))]
+    # small: 2000 at 1; large: 600 at 10, 400 at 5, 1000 at 10; both at large: 20,000 and 18,000
+    assert found("cost_share", over) == pytest.approx((2_000 + 18_000) / (20_000 + 18_000))
+    assert found("usd_per_1000", over) == pytest.approx(0.02 / 2 * 1000)
+    unknown = [Leg(ROUTED, 0, (sample(1, output_tokens=None),))]
+    assert found("cost_share", unknown) is None
+    assert summarise(plan(cost_share=1), unknown).unpriced == 1
+
+
+def test_the_spread_is_over_the_rounds() -> None:
+    over = [Leg(ROUTED, 0, (sample(10),)), Leg(ROUTED, 1, (sample(30),))]
+    assert summarise(plan(first_content_p50_ms=20), over).verdicts[0].spread == (10, 30)
+
+
+def test_the_report_escapes_what_a_server_sent_and_names_what_was_missed() -> None:
+    over = [Leg(ROUTED, 0, (sample(10, model="<script>|x"),))]
+    asked = plan(first_content_p50_ms=1, error_rate=0.5)
+    summary = summarise(asked, over)
+    told = report.story(asked, summary, "here", "now", "a machine")
+    page, text = report.page(told, {}), report.markdown(told, {})
+    assert "<script>" not in page
+    assert "&lt;script&gt;" in page
+    assert "| <script>\\|x | 1 |" in text
+    assert "1 of 2 objectives missed" in page
+    assert to_json(summary)["objectives"]["error_rate"]["met"] is True
