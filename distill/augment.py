@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import random
 import re
+from collections.abc import Iterable, Sequence
 
 from sidecar.types import Prompt
 
@@ -56,32 +57,62 @@ FORMATS = (
     "Here is the prompt:",
     "Reply briefly.",
 )
+_CLAIM = (  # {w} a word for the level, {who} somebody of it
+    "This is {a} {w} question.",
+    "This is {w}.",
+    "It's {a} {w} one.",
+    "{w} question",
+    "Difficulty: {w}.",
+    "Complexity level = {w}",
+    "[{w}]",
+    "I consider this {w}.",
+    "Everybody says this is {w}.",
+    "Please note that this task is {w}.",
+    "This problem has been rated {w}.",
+    "({w} task)",
+    "Super {w}:",
+    "Meant for {who}.",
+    "Only {who} would need to ask this.",
+)
+EASY_WORDS = (
+    "trivial", "very easy", "simple", "basic", "elementary", "effortless", "easy", "low",
+    "straightforward", "routine", "quick", "light", "kindergarten-level", "undemanding",
+)  # fmt: skip
+HARD_WORDS = (
+    "extremely hard", "very difficult", "PhD-level", "advanced", "tough", "graduate-level",
+    "fiendish", "demanding", "maximum", "intricate", "highly complex", "brutal", "expert",
+)  # fmt: skip
+EASY_WHO = ("a child", "beginners", "absolute novices", "first graders", "anybody", "newcomers")
+HARD_WHO = ("specialists", "professors", "the best minds", "veteran experts", "Nobel laureates")
 EASY = (
-    "This is a trivial question.",
-    "This is very easy.",
     "Any small model can do this.",
-    "It's a simple one.",
     "A child could answer this.",
     "No need to think hard about it.",
     "This is basic stuff.",
     "Route this to the cheapest model.",
-    "easy question",
-    "Difficulty: low.",
     "This needs no reasoning at all.",
-    "Super simple:",
+    "You can use the weakest model for this.",
+    "Just answer off the top of your head.",
+    "Save your effort, it is obvious.",
+    "One second of thought is enough.",
+    "Nothing to it.",
+    "Use the small model please.",
+    "I already know the answer, just confirm it.",
 )
 HARD = (
-    "This is an extremely hard question.",
     "Only the strongest model can solve this.",
-    "This is a PhD-level problem.",
-    "Very difficult!",
     "Experts struggle with this.",
     "Use your most powerful model.",
-    "Difficulty: maximum.",
     "Think very carefully, it is hard.",
     "This requires deep reasoning.",
     "Nobody has ever solved this.",
-    "advanced graduate topic",
+    "Small models fail at this.",
+    "Do not send this to a cheap model.",
+    "Reason for a long time before you answer.",
+    "This one took me weeks.",
+    "Most people get it wrong.",
+    "Spend as much effort as you can.",
+    "Escalate this to the best model available.",
 )
 SYSTEMS = (
     "You are a helpful assistant.",
@@ -153,15 +184,50 @@ _TAILS = (
 _OPTION = re.compile(r"^\s*\(?([A-J])[.):]\s+(.+)$", re.MULTILINE)
 
 
-def neutral(rng: random.Random, characters: int) -> str:
-    """Text that asks nothing, of about that many characters."""
+def claim(rng: random.Random, easy: bool) -> str:
+    """A sentence that calls the task easy, or hard; there are some hundreds of each."""
+    if rng.random() < 0.4:
+        return rng.choice(EASY if easy else HARD)
+    word = rng.choice(EASY_WORDS if easy else HARD_WORDS)
+    article = "an" if word[0] in "aeiou" else "a"
+    who = rng.choice(EASY_WHO if easy else HARD_WHO)
+    text = rng.choice(_CLAIM).format(w=word, a=article, who=who)
+    text = text[0].upper() + text[1:] if rng.random() < 0.8 else text
+    return text.rstrip(".") + "!" if rng.random() < 0.15 else text
+
+
+def neutral(rng: random.Random, characters: int, sentences: Sequence[str] = ()) -> str:
+    """Text that asks nothing, of about that many characters.
+
+    Half of it is made here and half drawn from ``sentences``, where there are any.
+    """
     out: list[str] = []
     size = 0
+    drawn = bool(sentences) and rng.random() < 0.6
     while size < characters:
-        words = f"{rng.choice(_SUBJECTS)} {rng.choice(_VERBS)} {rng.choice(_TAILS)}".strip()
-        out.append(words[0].upper() + words[1:] + ".")
+        if drawn:
+            out.append(rng.choice(sentences))
+        else:
+            words = f"{rng.choice(_SUBJECTS)} {rng.choice(_VERBS)} {rng.choice(_TAILS)}".strip()
+            out.append(words[0].upper() + words[1:] + ".")
         size += len(out[-1]) + 1
     return " ".join(out)
+
+
+_STATEMENT = re.compile(
+    r"(?<=[.!] )(?:The|He|She|It|They|In|His|Her|Its|This|A|An|There)\b[^.?!\n:]{25,140}\.(?= )"
+)
+
+
+def statements(texts: Iterable[str], count: int = 4000) -> tuple[str, ...]:
+    """Up to ``count`` plain statements out of passages that some prompts carry."""
+    found: dict[str, None] = {}
+    for text in texts:
+        if len(text) > 400:
+            found |= dict.fromkeys(_STATEMENT.findall(text)[:3])
+        if len(found) >= count:
+            break
+    return tuple(found)
 
 
 def typos(rng: random.Random, text: str, rate: float) -> str:
@@ -210,7 +276,14 @@ def options(rng: random.Random, text: str) -> str:
 
 
 def markdown(rng: random.Random, text: str) -> str:
-    kind = rng.randrange(6)
+    kind = rng.randrange(9)
+    if kind == 6:
+        fence = rng.choice(("~~~", "~~~~", "````", '"""', "```text", "~~~markdown"))
+        return f"{fence}\n{text}\n{fence.rstrip('abcdefghijklmnopqrstuvwxyz')}"
+    if kind == 7:
+        return f"# {rng.choice(('Question', 'Input', 'Message', 'Prompt'))}\n{text}\n\n# End\n"
+    if kind == 8:
+        return "    " + text.replace("\n", "\n    ")
     if kind == 0:
         return f"```\n{text}\n```"
     if kind == 1:
@@ -238,32 +311,32 @@ def surfaces(rng: random.Random, text: str) -> str:
     return "".join(c for c in text if c not in ",;'\"") if rng.random() < 0.5 else text + "\n\n"
 
 
-def around(rng: random.Random, text: str, phrases: tuple[str, ...]) -> str:
-    phrase = rng.choice(phrases)
-    return f"{phrase}\n{text}" if rng.random() < 0.5 else f"{text} {phrase}"
+def around(rng: random.Random, text: str, phrase: str) -> str:
+    between = rng.choice(("\n", " ", " ", "\n\n"))
+    return f"{phrase}{between}{text}" if rng.random() < 0.5 else f"{text}{between}{phrase}"
 
 
-def augment(rng: random.Random, text: str) -> Prompt:
+def augment(rng: random.Random, text: str, sentences: Sequence[str] = ()) -> Prompt:
     """One prompt with the same demand as ``text``; about a third come back untouched."""
     if rng.random() < 0.3:
         return Prompt(user=text)
     if rng.random() < 0.35:
         text = options(rng, text)
-    if rng.random() < 0.2:
+    if rng.random() < 0.25:
         text = typos(rng, text, rng.choice((0.01, 0.02, 0.03)))
     if rng.random() < 0.25:
         text = surfaces(rng, text)
     if rng.random() < 0.25:
-        text = around(rng, text, PREAMBLES if rng.random() < 0.6 else CLOSINGS)
+        text = around(rng, text, rng.choice(PREAMBLES if rng.random() < 0.6 else CLOSINGS))
     if rng.random() < 0.25:
-        text = around(rng, text, FORMATS)
+        text = around(rng, text, rng.choice(FORMATS))
+    if rng.random() < 0.25:
+        text = around(rng, text, claim(rng, easy=rng.random() < 0.5))
     if rng.random() < 0.2:
-        text = around(rng, text, EASY if rng.random() < 0.5 else HARD)
-    if rng.random() < 0.15:
         text = markdown(rng, text)
-    if rng.random() < 0.05:  # dear in tokens, so rare
-        pad = neutral(rng, rng.choice((200, 600, 2000, 3000)))
-        text = f"{pad}\n\n{text}" if rng.random() < 0.5 else f"{text}\n\n{pad}"
+    if rng.random() < 0.12:  # dear in tokens: two or three times an average prompt
+        pad = neutral(rng, rng.choice((150, 400, 1000, 2000, 3000)), sentences)
+        text = rng.choice((f"{pad}\n\n{text}", f"{text}\n\n{pad}", f"{pad} {text}"))
     system, turns, tools, media = "", 1, 0, 0
     if rng.random() < 0.15:
         system = " ".join(rng.sample(SYSTEMS, rng.randint(1, 3)))
@@ -274,84 +347,3 @@ def augment(rng: random.Random, text: str) -> Prompt:
     if rng.random() < 0.02:
         media = 1
     return Prompt(system=system, user=text, turns=turns, tools=tools, media=media)
-
-
-_SCRIPTS = (
-    (0x0400, 0x044F),
-    (0x0391, 0x03C9),
-    (0x05D0, 0x05EA),
-    (0x0621, 0x064A),
-    (0x0905, 0x0939),
-    (0x0E01, 0x0E2E),
-    (0x3041, 0x3096),
-    (0x30A1, 0x30FA),
-    (0x4E00, 0x9FA5),
-    (0xAC00, 0xD7A3),
-    (0x1F300, 0x1F64F),
-    (0x2190, 0x22FF),
-)
-_SOUNDS = (
-    "ka ko ki nu to mi ra sha vel dor zan ö ü ä ß ñ ç é è ê å ø ł ż ğ ı ő ų ija ente keit lich "
-    "schaft che gli ción ão eux ette ique ment ando iamo ung"
-)
-_SYLLABLES = _SOUNDS.split()
-# Common words of other languages, put together by chance: no sentence, but its letters.
-_TONGUES = tuple(
-    words.split()
-    for words in (
-        "el la los una que para con por cómo está muy pero también casa tiempo quiero puedes "
-        "explicar cuál es hacer mañana gracias mundo agua ciudad trabajo años sobre entre hola",
-        "le la les une que pour avec est dans sur mais aussi maison temps je veux vous pouvez "
-        "expliquer quelle faire demain merci monde eau ville travail année entre bonjour être",
-        "der die das und ist nicht ein eine mit für auf wie kann ich du wir haus zeit möchte bitte "
-        "erklären welche machen morgen danke welt wasser stadt arbeit jahr zwischen über hallo",
-        "il lo gli una che per con come è molto ma anche casa tempo voglio puoi spiegare quale "
-        "fare domani grazie mondo acqua città lavoro anno sopra tra ciao perché essere",
-        "o os uma que para com como está muito mas também casa tempo quero pode explicar qual "
-        "fazer amanhã obrigado mundo água cidade trabalho ano sobre entre olá você não",
-        "het een van en is niet met voor op hoe kan ik je wij huis tijd wil graag uitleggen welke "
-        "maken morgen dank wereld water stad werk jaar tussen over hallo waarom zijn",
-        "nie jest to że na do jak bardzo ale też dom czas chcę możesz wyjaśnić który robić jutro "
-        "dziękuję świat woda miasto praca rok między nad cześć dlaczego być się",
-        "bir ve bu için ile çok ama da ev zaman istiyorum misin açıklar hangi yapmak yarın "
-        "teşekkürler dünya su şehir iş yıl arasında üzerinde merhaba neden değil olan",
-        "och det att en är inte med för på hur kan jag du vi hus tid vill gärna förklara vilken "
-        "göra imorgon tack värld vatten stad arbete år mellan över hej varför vara",
-        "и не что как это на с по для но тоже дом время хочу можешь объяснить какой делать завтра "
-        "спасибо мир вода город работа год между над привет почему быть погода расскажи",
-    )
-)
-
-
-def strange(rng: random.Random) -> Prompt:
-    """Text unlike the training data: other scripts, invented words, noise, encodings."""
-    kind = rng.randrange(8)
-    length = rng.choice((5, 20, 60, 150, 400, 1000))
-    if kind <= 1:
-        low, high = rng.choice(_SCRIPTS)
-        words = []
-        while sum(map(len, words)) < length:
-            word = "".join(chr(rng.randint(low, high)) for _ in range(rng.randint(1, 10)))
-            words.append(word + rng.choice(("", "", "", "", ",", ".", "?")))
-        text = rng.choice(("", " ", " ", " ")).join(words)
-    elif kind == 2:
-        tongue = rng.choice(_TONGUES)
-        words = [rng.choice(tongue) for _ in range(length // 6 + 3)]
-        text = " ".join(words).capitalize() + rng.choice(".?!")
-    elif kind == 3:
-        words = (
-            "".join(rng.choices(_SYLLABLES, k=rng.randint(1, 3))) for _ in range(length // 5 + 2)
-        )
-        text = " ".join(words).capitalize() + rng.choice(".?!")
-    elif kind == 4:
-        text = "".join(chr(rng.randint(33, 126)) for _ in range(length))
-    elif kind == 5:
-        alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
-        text = "".join(rng.choices(alphabet, k=length)) + "=="
-    elif kind == 6:
-        text = rng.choice(("0123456789abcdef", "01", "0123456789", "!?.,;:-_", "aeiou "))
-        text = "".join(rng.choices(text, k=length))
-    else:
-        piece = "".join(rng.choices("abcdefghijklmnopqrstuvwxyz", k=rng.randint(1, 9)))
-        text = (piece + rng.choice(("", " ", "\n"))) * (length // len(piece) + 1)
-    return Prompt(user=text)

@@ -24,11 +24,11 @@ import torch
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from distill.augment import strange
 from distill.common import SEED, canonical, say, work_dir
 from distill.names import aliases
 from distill.network import Heads, Student
 from distill.rows import Table, batches, encode, load, pad
+from distill.strange import strange
 from distill.student import left_out, restore
 from sidecar.features import features_of
 

@@ -1,6 +1,6 @@
-"""Stage 4, distil: the student learns from the teacher's logits beside the labels.
+"""Stage 4, distil: the student learns from the ensemble's logits beside the labels.
 
-The teacher read the clean text; the student reads an augmented one and is asked for
+The voices read the clean text; the student reads an augmented one and is asked for
 the same answer, so what augmentation changes is what it learns to ignore. Column
 logits of all (source, model) pairs are the richest signal: a row was scored by at
 most 45 models, the teacher has an opinion on all of them.
@@ -10,35 +10,33 @@ from __future__ import annotations
 
 import numpy as np
 
-from distill.common import work_dir
+from distill.ensemble import aligned, read
 from distill.loop import Soft
+from distill.rows import Table
 from distill.student import arguments, run
 from distill.teacher import PARTS
+
+
+def softened(table: Table, voice: str) -> Soft:
+    """What a run said of the table's rows.
+
+    Silent (NaN) about rows that were added since, and about open prompts without a place
+    of their own: the voice may have heard one from an earlier placement.
+    """
+    said = read(voice, "soft")
+    soft = Soft(**{part: aligned(table.ids, said, part) for part in PARTS})
+    unplaced = np.isnan(table.difficulty) & np.isnan(table.scores).all(1)
+    soft.columns[unplaced] = np.nan
+    soft.difficulty[unplaced] = np.nan
+    return soft
 
 
 def main() -> None:
     parser = arguments(__doc__)
     parser.set_defaults(name="distilled")
-    parser.add_argument("--teacher", action="append", default=[], help="average these runs")
+    parser.add_argument("--voice", default="ensemble", help="the run whose soft labels to learn")
     args = parser.parse_args()
-    loaded = [np.load(work_dir() / t / "soft.npz") for t in args.teacher or ["teacher"]]
-    mean = {
-        part: np.mean([one[part].astype(np.float32) for one in loaded], 0).astype(np.float16)
-        for part in PARTS
-        if part != "pooled"
-    }
-    mean["pooled"] = np.concatenate([one["pooled"] for one in loaded], 1)
-    run(args, lambda table: fitted_to(Soft(**mean), len(table)))
-
-
-def fitted_to(soft: Soft, rows: int) -> Soft:
-    """``soft`` with NaN rows for what was added to the table after the teacher had spoken."""
-
-    def longer(values: np.ndarray) -> np.ndarray:
-        room = np.full((rows - len(values), *values.shape[1:]), np.nan, np.float16)
-        return np.concatenate([values, room])
-
-    return Soft(**{part: longer(getattr(soft, part)) for part in PARTS})
+    run(args, lambda table: softened(table, args.voice))
 
 
 if __name__ == "__main__":

@@ -16,10 +16,11 @@ import torch
 
 from distill.calibrate import Array, predict
 from distill.common import canonical, data_dir, read_gz, say, work_dir
+from distill.ensemble import aligned, read
 from distill.rows import Table, load
 from distill.student import left_out, restore
 from sidecar.offline.fit import fit_ability, prior_slope, sigmoid
-from sidecar.offline.metrics import auc, curve, ece
+from sidecar.offline.metrics import auc, curve, ece, reliability
 
 PAIRS = (
     ("mmlu", "mixtral-8x7b-instruct", "gpt-4-1106-preview"),
@@ -129,6 +130,17 @@ def unseen(
     return row | {f"{k}_200_labels": mean(v) for k, v in few.items()}
 
 
+def teachers(table: Table) -> dict[str, Array]:
+    """Column logits [rows, columns] of the voices that spoke of every test row, by name."""
+    out = {}
+    for voice in ("teacher", "ensemble"):
+        if (work_dir() / voice / "test.npz").exists():
+            logits = aligned(table.ids, read(voice, "test"), "columns").astype(np.float64)
+            if np.isfinite(logits[~np.isnan(table.scores).all(1)]).all():
+                out[voice] = logits
+    return out
+
+
 def evaluate(
     name: str,
     catalogue: dict,
@@ -152,12 +164,19 @@ def evaluate(
             continue
         specs = [models[canonical(m)] for m in (weak, strong)]
         own = [spec["sources"].get(source, spec) for spec in specs]
-        out[f"{source} {weak} -> {strong}"] = figures(w, s, p(z, own[0]), p(z, own[1]), hard[i])
+        key = f"{source} {weak} -> {strong}"
+        out[key] = figures(w, s, p(z, own[0]), p(z, own[1]), hard[i])
+        out[key]["reliability"] = {
+            "weak": [[rounded(x) for x in row] for row in reliability(p(z, own[0]), w)],
+            "strong": [[rounded(x) for x in row] for row in reliability(p(z, own[1]), s)],
+        }
         served = figures(w, s, p(z, specs[0]), p(z, specs[1]), hard[i])
-        out[f"{source} {weak} -> {strong}"]["serving"] = {
+        out[key]["serving"] = {
             k: served[k] for k in ("auc_weak_right", "apgr_gap", "ece_weak", "ece_strong")
         }
     errors, aucs = [], []
+    voices = teachers(table)
+    taught: dict[str, list] = {name: [] for name in voices}
     for j, column in enumerate(table.columns):
         seen = ~np.isnan(table.scores[:, j])
         if seen.sum() >= 100 and column["source"] not in without:
@@ -171,6 +190,10 @@ def evaluate(
             y, q = table.scores[seen, j], p(pred["demand"][seen], spec)
             errors.append(ece(q, y))
             aucs.append(auc(y >= 0.5, q) or 0.5)
+            for voice, logits in voices.items():
+                taught[voice].append(auc(y >= 0.5, logits[seen, j]) or 0.5)
+    for voice, found in taught.items():
+        out[f"mean_auc_columns_{voice}"] = mean(found)
     out["mean_ece_columns"], out["mean_auc_columns"] = (
         mean(errors),
         mean(aucs),
@@ -178,9 +201,11 @@ def evaluate(
     for kind, labels in (("task", table.task), ("domain", table.domain), ("tier", table.tier)):
         known = labels >= 0
         right = pred[kind].argmax(1) == labels
-        given = known & (table.scores != table.scores).all(1)
+        given = known & np.isnan(table.scores).all(1)
         out[f"{kind}_accuracy"] = mean(right[known])
         out[f"{kind}_accuracy_prompts"] = mean(right[given])
+    sure = (table.domain >= 0) & (table.domain_weight == 1)
+    out["domain_accuracy_sure"] = mean((pred["domain"].argmax(1) == table.domain)[sure])
     solid = (table.tier >= 0) & (table.tier_weight == 1)
     out["tier_accuracy_given"] = mean((pred["tier"].argmax(1) == table.tier)[solid])
     table, pred, raw = tables["ood_test"], said["ood_test"], raw_scores("ood_test")

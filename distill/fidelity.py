@@ -4,7 +4,7 @@ The rank and the threshold are those of ``robustness.py``. Every graph runs one 
 time, as the product's batch of one does; fp16 runs on the CPU, which rounds like a GPU but
 adds up in another order.
 
-    python -m distill.fidelity [--bundle DIR] [--limit N]
+    python -m distill.fidelity [--bundle DIR] [--limit N] [--to FILE]
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--bundle", type=Path, help="a bundle's folder; the packaged one")
     parser.add_argument("--limit", type=int, default=1500)
+    parser.add_argument("--to", type=Path, help="write the figures here too")
     args = parser.parse_args()
     session, bundle = Session(bundle=args.bundle), Bundle.load(args.bundle)
     options = ort.SessionOptions()
@@ -56,6 +57,8 @@ def main() -> None:
         gap = np.abs(rank[precision] - rank["fp32"])
         found[f"{precision}_mean_gap_difference"] = round(float(gap.mean()), 5)
     print(json.dumps(found))
+    if args.to:
+        args.to.write_text(json.dumps(found, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -79,13 +79,23 @@ def softened(
     rows: NDArray[np.int64],
     soft: Soft,
 ) -> dict[str, Tensor]:
-    """The distillation losses over the batch's rows that the teacher spoke of."""
+    """The distillation losses over the batch's rows that the teacher spoke of.
+
+    Where it said nothing of columns and difficulty (open prompts without a place), its
+    task, domain and tier still teach.
+    """
     target = tensor(soft.columns, rows)
-    logits = logits[told]
-    parts = {
-        "soft": F.binary_cross_entropy_with_logits(logits, target.sigmoid()) * 2.0,
-        "shape": F.smooth_l1_loss(logits, target) * 0.5,
-    }
+    placed = ~target.isnan().any(1)
+    share = placed.float().mean()
+    target, logits = target[placed], logits[told][placed]
+    parts = (
+        {
+            "soft": F.binary_cross_entropy_with_logits(logits, target.sigmoid()) * 2.0 * share,
+            "shape": F.smooth_l1_loss(logits, target) * 0.5 * share,
+        }
+        if placed.any()
+        else {}
+    )
     for name in ("task", "domain", "tier"):
         parts[f"soft_{name}"] = 0.25 * F.kl_div(
             out[name][mask][told].log_softmax(-1),
@@ -93,9 +103,15 @@ def softened(
             log_target=True,
             reduction="batchmean",
         )
-    parts["soft_difficulty"] = 0.4 * F.binary_cross_entropy_with_logits(
-        out["difficulty"][mask][told], tensor(soft.difficulty, rows).sigmoid()
-    )
+    if placed.any():
+        parts["soft_difficulty"] = (
+            0.4
+            * share
+            * F.binary_cross_entropy_with_logits(
+                out["difficulty"][mask][told][placed],
+                tensor(soft.difficulty, rows)[placed].sigmoid(),
+            )
+        )
     return parts
 
 
@@ -161,7 +177,7 @@ def losses(
         parts["placed"] = 0.5 * loss.sum() / len(rows)
     parts["small"] = z.square().mean() * 1e-3 + heads.shrinkage() * 0.02
     if soft is not None:
-        told = ~np.isnan(soft.difficulty[rows])  # long unscored texts have no soft labels
+        told = ~np.isnan(soft.tier[rows, 0])  # long unscored texts have no soft labels
         if told.any():
             parts |= softened(out, logits, mask, torch.from_numpy(told), rows[told], soft)
             if project is not None:

@@ -96,7 +96,8 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, bias: Tensor) -> Tensor:
         """``x`` [B, L, width]; ``bias`` [B, 1, 1, L], large and negative at padding."""
-        batch, length, width = x.shape
+        batch, length, _ = x.shape
+        width = self.out.in_features
         if self.fused:
             q, k, v = (x @ self.qkv.weight.T).chunk(3, -1)
             keep = (bias[:, 0, 0] == 0).to(torch.int32)

@@ -6,7 +6,7 @@ threshold the clean test prompts' quantile that sends ``SHARE`` of them to the s
 model. A flip is a change of side. Attacks come in two halves: ``seen`` while developing,
 ``held`` only looked at in the final report.
 
-    python -m distill.robustness [--bundle DIR] [--limit N]
+    python -m distill.robustness [--bundle DIR] [--limit N] [--to FILE]
 """
 
 from __future__ import annotations
@@ -134,12 +134,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--bundle", type=Path, help="a bundle's folder; the packaged one")
     parser.add_argument("--limit", type=int, default=1500, help="test prompts, a seeded sample")
+    parser.add_argument("--to", type=Path, help="write the figures here too")
     args = parser.parse_args()
     table = load("test")
     order = np.random.default_rng(SEED).permutation(len(table))[: args.limit]
-    print(
-        json.dumps(report(Session(bundle=args.bundle), [table.prompts[i] for i in order]), indent=1)
-    )
+    session = Session(bundle=args.bundle)
+    found = report(session, [table.prompts[i] for i in order])
+    found["encoder"] = session.encoder.version
+    print(json.dumps(found, indent=1))
+    if args.to:
+        args.to.write_text(json.dumps(found, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -16,10 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from distill import synthetic
-from distill.augment import augment, strange
+from distill import ordinary, synthetic
+from distill.augment import augment, statements
 from distill.common import NEVER, SCORED, work_dir
 from distill.placement import place
+from distill.strange import strange
 from sidecar.encoder.tokens import cut_middle
 from sidecar.features import features_of
 from sidecar.types import Prompt
@@ -76,7 +77,8 @@ def load(split: str, without: tuple[str, ...] = ()) -> Table:
                 row["scores"] = {}
             rows.append(row)
     if split == "train":
-        rows += synthetic.prompts(min(1500, len(rows) // 10 + 1))
+        some = min(1500, len(rows) // 10 + 1)
+        rows += synthetic.prompts(some) + ordinary.prompts(some)
     scores = np.full((len(rows), len(columns)), np.nan, np.float32)
     for i, row in enumerate(rows):
         for model, value in row["scores"].items():
@@ -86,7 +88,7 @@ def load(split: str, without: tuple[str, ...] = ()) -> Table:
     tier = np.array([r["tier"] for r in rows])
     difficulty, ability = rasch(scores, columns)
     for i in np.flatnonzero(np.isnan(difficulty)):
-        difficulty[i] = place(rows[i]["source"], rows[i]["tier"])
+        difficulty[i] = place(rows[i]["source"], rows[i]["tier"], rows[i]["raw_task"])
     return Table(
         [r["id"] for r in rows],
         np.array([r["source"] for r in rows]),
@@ -187,10 +189,11 @@ def batches(
 ) -> Iterator[Batch]:
     """Batches over ``order``; with ``rng`` prompts are augmented and batches shuffled."""
     pool_size = 4096 if rng else 1 << 30
+    sentences = statements(table.prompts) if rng else ()
     for start in range(0, len(order), pool_size):
         index = order[start : start + pool_size]
         if rng:
-            prompts = [augment(rng, table.prompts[i]) for i in index]
+            prompts = [augment(rng, table.prompts[i], sentences) for i in index]
             odd = [strange(rng) for _ in range(int(len(index) * strange_rate))]
             texts = [features_of(p).window for p in prompts + odd]
             index = np.concatenate([index, np.full(len(odd), -1)])

@@ -10,6 +10,7 @@ template's writer is sure of. They train and nothing is ever evaluated on them.
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from distill.common import SEED, domain_index, task_index, tier_index
@@ -133,13 +134,18 @@ TEMPLATES: tuple[tuple[str, str, str, str], ...] = (
 )  # fmt: skip
 
 
-def prompts(count: int = 1500) -> list[dict[str, Any]]:
+def prompts(
+    count: int = 1500,
+    templates: Sequence[tuple[str, str, str, str]] = TEMPLATES,
+    fill: Mapping[str, Sequence[str]] | None = None,
+    source: str = "synthetic",
+) -> list[dict[str, Any]]:
     """``count`` distinct rows in the schema of :mod:`distill.prepare`, all of the train split."""
     rng = random.Random(SEED)
-    fillers = {key: value.split("|") for key, value in FILL.items()}
+    fillers = fill or {key: value.split("|") for key, value in FILL.items()}
     seen: dict[str, dict[str, Any]] = {}
     for _ in range(count * 20):
-        tier, task, domain, template = rng.choice(TEMPLATES)
+        tier, task, domain, template = rng.choice(templates)
         text = rng.choice(template.split("|")) if "{" not in template else template
         while "{" in text:
             start = text.index("{")
@@ -147,8 +153,8 @@ def prompts(count: int = 1500) -> list[dict[str, Any]]:
             text = text[:start] + rng.choice(fillers[key]) + text[start + len(key) + 2 :]
         if text not in seen:
             seen[text] = {
-                "id": f"synthetic:{len(seen)}",
-                "source": "synthetic",
+                "id": f"{source}:{len(seen)}",
+                "source": source,
                 "split": "train",
                 "prompt": text,
                 "scores": {},

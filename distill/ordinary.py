@@ -1,0 +1,71 @@
+# ruff: noqa: E501 - a template is one line
+"""Ordinary short prompts full of rare pieces: acronyms, product names, surnames, places.
+
+English that a person types all day holds words that no exam does. Without these the ood
+head took a rare piece for a strange text ("Compare TCP and UDP"). The frames are plain;
+the names in them are made by chance, so that a name as such is nothing to doubt.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+from distill.common import SEED
+from distill.synthetic import FILL
+from distill.synthetic import prompts as rows
+
+_CONSONANTS, _VOWELS = "bcdfghjklmnpqrstvwxyz", "aeiouy"
+
+FRAMES: tuple[tuple[str, str, str, str], ...] = (
+    ("moderate", "qa", "computing", "Compare {ABC} and {ABC}"),
+    ("moderate", "qa", "computing", "What is the difference between {ABC} and {ABC}?"),
+    ("simple", "qa", "general", "What does {ABC} stand for?"),
+    ("simple", "qa", "computing", "How do I install {Name} on {Name} {digit}?"),
+    ("moderate", "qa", "computing", "{ABC} vs {ABC} for {Name}"),
+    ("moderate", "qa", "computing", "My {Name} {ABC}{digit} says error {ABC}-{digit}{digit}, what should I do?"),
+    ("moderate", "qa", "general", "pros and cons of {Name} compared with {Name}"),
+    ("simple", "chitchat", "general", "hey {Name}, how was {Name}?"),
+    ("simple", "drafting", "general", "Write a short email to {Name} {Name} about the {ABC} meeting"),
+    ("simple", "rewrite", "general", "Make this shorter: {Name} will send the {ABC} form to {Name} on Monday."),
+    ("simple", "summarization", "general", "Summarize: {Name} moved the {ABC} call to {digit} pm because {Name} is away."),
+    ("simple", "translation", "general", "Translate to {language}: {Name} lives near {Name}"),
+    ("simple", "extraction", "general", "Which company is named here: {Name} {Name} joined {Name} {ABC} in 201{digit}"),
+    ("simple", "assistant", "general", "remind me to call {Name} about the {ABC}"),
+    ("simple", "assistant", "general", "book a table at {Name} for {digit}"),
+    ("simple", "qa", "general", "who is {Name} {Name}"),
+    ("simple", "qa", "general", "where is {Name}, {Name}"),
+    ("simple", "qa", "general", "Is {Name} open on Sundays?"),
+    ("moderate", "planning", "general", "Plan a weekend in {Name} with {Name}"),
+    ("moderate", "code", "computing", "how to parse {ABC} in {code}"),
+    ("moderate", "code", "computing", "Convert this {ABC} query to {Name} in {code}"),
+    ("moderate", "code", "computing", "Why does {word}_{word}() return {ABC} in my {code} script?"),
+    ("moderate", "brainstorming", "general", "Give me five slogans for {Name}, a {ABC} company"),
+    ("moderate", "drafting", "general", "Draft a cover letter for an {ABC} job at {Name}"),
+    ("moderate", "qa", "finance", "Should I put my {ABC} into {Name} or an index fund?"),
+    ("moderate", "qa", "medical", "Can I take {Name} together with {Name} for my {ABC}?"),
+    ("moderate", "qa", "legal", "Does {ABC} apply to a shop in {Name}?"),
+    ("moderate", "qa", "science", "Explain how {ABC} spectroscopy differs from {ABC}"),
+    ("moderate", "qa", "humanities", "Why did the {Name} dynasty lose {Name}?"),
+    ("moderate", "creative_writing", "humanities", "Write a poem about {Name} and the {animal} of {Name}"),
+)  # fmt: skip
+
+
+def name(rng: random.Random) -> str:
+    """A word that could be a surname, a town or a product."""
+    out = "".join(
+        rng.choice(_CONSONANTS) + rng.choice(_VOWELS) + rng.choice(("", "", rng.choice("nrlstmdk")))
+        for _ in range(rng.randint(1, 3))
+    )
+    return out.capitalize() if rng.random() < 0.85 else out
+
+
+def prompts(count: int = 1500) -> list[dict[str, Any]]:
+    """``count`` distinct rows in the schema of :mod:`distill.prepare`, all of the train split."""
+    rng = random.Random(SEED + 7)
+    letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+    fill = {key: value.split("|") for key, value in FILL.items()}
+    fill["ABC"] = ["".join(rng.choices(letters, k=rng.randint(2, 5))) for _ in range(1500)]
+    fill["Name"] = [name(rng) for _ in range(3000)]
+    fill["digit"] = list("0123456789")
+    return rows(count, FRAMES, fill, "ordinary")
