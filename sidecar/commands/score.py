@@ -22,15 +22,12 @@ def register(subparsers: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-
     from sidecar.errors import DataError  # noqa: PLC0415
     from sidecar.offline.rows import read_rows  # noqa: PLC0415
     from sidecar.offline.score import score_rows  # noqa: PLC0415
     from sidecar.offline.session import Session, track  # noqa: PLC0415
 
-    if args.backend != "onnx":
-        raise DataError(f"the {args.backend} backend can't score in this build: use --backend onnx")
-    session = Session(args.abilities)
+    session = Session(args.abilities, backend=args.backend)
     rows = track(read_rows(args.input), "scoring")
     bad = 0
     try:

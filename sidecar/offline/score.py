@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sidecar.encoder.abilities import Catalogue
-from sidecar.encoder.model import OnnxEncoder
 from sidecar.encoder.tokens import Ids
 from sidecar.features import features_of
+from sidecar.offline.backends import Encoder
 from sidecar.offline.rows import BadRow, Row
 from sidecar.types import DOMAINS, TASKS, Reading
 
@@ -28,7 +28,7 @@ def chunks(rows: Iterable[Row | BadRow], size: int = CHUNK) -> Iterator[list[Row
         yield part
 
 
-def read_windows(encoder: OnnxEncoder, windows: Sequence[str]) -> list[Reading]:
+def read_windows(encoder: Encoder, windows: Sequence[str]) -> list[Reading]:
     """One reading a window, in order, batched with others of like length."""
     ids: list[Ids] = encoder.tokens.encode(windows)
     order = sorted(range(len(ids)), key=lambda i: len(ids[i]))

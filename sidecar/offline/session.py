@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from sidecar.encoder.abilities import Catalogue
 from sidecar.encoder.bundle import Bundle
-from sidecar.encoder.model import OnnxEncoder
 from sidecar.errors import DataError
+from sidecar.offline.backends import load
 from sidecar.offline.rows import Row, scored_rows
 from sidecar.offline.score import CHUNK, demands, read_windows
 from sidecar.types import Reading
@@ -26,10 +26,12 @@ T = TypeVar("T")
 class Session:
     """The packaged encoder and its catalogue. Raises EncoderError or DataError."""
 
-    def __init__(self, abilities: Path | None = None, bundle: Path | None = None) -> None:
+    def __init__(
+        self, abilities: Path | None = None, bundle: Path | None = None, backend: str = "onnx"
+    ) -> None:
         loaded = Bundle.load(bundle)
         self.catalogue = Catalogue.of(loaded, abilities)
-        self.encoder = OnnxEncoder(loaded)
+        self.encoder = load(backend, loaded)
 
     def read(self, windows: Sequence[str]) -> list[Reading]:
         return read_windows(self.encoder, windows)
