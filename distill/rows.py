@@ -189,7 +189,8 @@ def batches(
 ) -> Iterator[Batch]:
     """Batches over ``order``; with ``rng`` prompts are augmented and batches shuffled."""
     pool_size = 4096 if rng else 1 << 30
-    sentences = statements(table.prompts) if rng else ()
+    unscored = np.flatnonzero(np.isnan(table.scores).all(1))
+    sentences = statements(table.prompts[i] for i in unscored) if rng else ()
     for start in range(0, len(order), pool_size):
         index = order[start : start + pool_size]
         if rng:
