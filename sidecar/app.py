@@ -25,7 +25,7 @@ from sidecar.classify.base import Classifier
 from sidecar.config import loader
 from sidecar.config.schema import DecisionLog
 from sidecar.config.snapshot import Snapshot
-from sidecar.control.admin import AdminRunner, admin_app
+from sidecar.control.admin import AdminRunner, admin_app, probes_app
 from sidecar.decision_log import FileSink
 from sidecar.encoder.abilities import Catalogue
 from sidecar.encoder.bundle import Bundle
@@ -90,10 +90,12 @@ class App:
         self.why = why
         self._public: web.ServerRunner | None = None
         self._admin: web.AppRunner | None = None
+        self._probes: web.AppRunner | None = None
         self._fleet: Fleet | None = None
         self._beside: list[asyncio.Task[None]] = []  # work beside the requests
         self.listen = ""
         self.admin = ""
+        self.probes = ""
 
     @classmethod
     async def start(
@@ -102,6 +104,7 @@ class App:
         *,
         listen: str | None = None,
         admin: str | None = None,
+        probes: str | None = None,
         classifier: Classifier | None = None,
         workers: int = 1,
         follower: int | None = None,
@@ -147,6 +150,7 @@ class App:
                 command = command_line(["--config", str(config_file), "--listen", app.listen])
                 app._fleet = Fleet(runtime, command, workers - 1)
                 await app._listen_admin(admin or snapshot.config.admin, app._fleet)
+                await app._listen_probes(probes or snapshot.config.probes, app._fleet)
             await app._warm_up()
             if app._fleet is not None:
                 await app._fleet.start()
@@ -169,6 +173,14 @@ class App:
         self._admin = AdminRunner(application, access_log=None, shutdown_timeout=1.0)
         await self._admin.setup()
         self.admin = await _bind(self._admin, admin)
+
+    async def _listen_probes(self, probes: str | None, fleet: Fleet) -> None:
+        if probes is None:
+            return
+        application = probes_app(self.runtime, fleet)
+        self._probes = AdminRunner(application, access_log=None, shutdown_timeout=1.0)
+        await self._probes.setup()
+        self.probes = await _bind(self._probes, probes)
 
     async def _warm_up(self) -> None:
         """Do what the first requests would wait for; being slow here costs nobody."""
@@ -216,8 +228,9 @@ class App:
             await self.runtime.decisions.close()
         await self.runtime.upstreams.close()
         await self.runtime.classifier.close()
-        if self._admin is not None:
-            await self._admin.cleanup()
+        for operators in (self._admin, self._probes):
+            if operators is not None:
+                await operators.cleanup()
 
 
 def _decision_log(settings: DecisionLog | None, follower: int | None) -> FileSink | None:
@@ -265,7 +278,13 @@ def _allow_files() -> None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
-async def serve(config_file: Path, listen: str | None, admin: str | None, workers: int) -> None:
+async def serve(
+    config_file: Path,
+    listen: str | None,
+    admin: str | None,
+    workers: int,
+    probes: str | None = None,
+) -> None:
     """Serve until SIGTERM or SIGINT."""
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
     _allow_files()
@@ -273,11 +292,13 @@ async def serve(config_file: Path, listen: str | None, admin: str | None, worker
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    app = await App.start(config_file, listen=listen, admin=admin, workers=workers)
+    app = await App.start(config_file, listen=listen, admin=admin, probes=probes, workers=workers)
     for warning in app.runtime.snapshot.warnings:
         log.warning("%s", warning)
     print(f"classifier: {app.why}", flush=True)
     log.info("serving on http://%s/v1, admin on http://%s", app.listen, app.admin)
+    if app.probes:
+        log.info("probes and metrics on http://%s", app.probes)
     await stop.wait()
     log.info("draining: up to %g s for requests in flight", app.runtime.snapshot.config.drain_s)
     await app.stop()

@@ -33,6 +33,7 @@ from sidecar.upstream.health import Health
 _FIXED: Final = (
     "listen",
     "admin",
+    "probes",
     "classifier",
     "upstream_client",
     "decision_log",

@@ -17,6 +17,9 @@ def register(subparsers: Any) -> None:
     command.add_argument("--config", required=True, type=Path, metavar="FILE")
     command.add_argument("--listen", type=address, metavar="HOST:PORT", help="for apps")
     command.add_argument("--admin", type=address, metavar="HOST:PORT", help="for operators")
+    command.add_argument(
+        "--probes", type=address, metavar="HOST:PORT", help="for probes and metrics only"
+    )
     command.add_argument("--workers", type=workers, default=1, metavar="N", help="processes (1)")
     # of the other workers, which the first one starts: NUMBER:FD of its channel to them
     command.add_argument("--follow", type=channel, help=argparse.SUPPRESS)
@@ -55,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
             if args.follow:
                 runner.run(serve_as_follower(args.config, args.listen, *args.follow))
             else:
-                runner.run(serve(args.config, args.listen, args.admin, args.workers))
+                runner.run(serve(args.config, args.listen, args.admin, args.workers, args.probes))
     except ConfigError as exc:
         for fault in exc.faults:
             logging.getLogger("sidecar").error("%s", fault)

@@ -39,16 +39,10 @@ def admin_app(runtime: Runtime, fleet: Fleet, listen: str) -> web.Application:
 
     ``listen`` is where apps connect, for the dashboard to say.
     """
-    app = web.Application(middlewares=[_errors], client_max_size=_MAX_BODY)
-    app.on_response_prepare.append(_unsigned)
-    app[_RUNTIME] = runtime
-    app[_FLEET] = fleet
+    app = probes_app(runtime, fleet)
     app[_LISTEN] = listen
     app.add_routes(
         [
-            web.get("/livez", livez),
-            web.get("/readyz", readyz),
-            web.get("/metrics", metrics),
             web.post("/admin/reload", reload),
             web.get("/admin/kill-switch", kill_switch),
             web.post("/admin/kill-switch", kill_switch_on),
@@ -57,6 +51,22 @@ def admin_app(runtime: Runtime, fleet: Fleet, listen: str) -> web.Application:
             web.post("/v1/feedback", feedback),
             web.get("/admin/live", live_view),
             *pages.routes(),
+        ]
+    )
+    return app
+
+
+def probes_app(runtime: Runtime, fleet: Fleet) -> web.Application:
+    """What a kubelet and a scraper ask, on an address that others reach: it changes nothing."""
+    app = web.Application(middlewares=[_errors], client_max_size=_MAX_BODY)
+    app.on_response_prepare.append(_unsigned)
+    app[_RUNTIME] = runtime
+    app[_FLEET] = fleet
+    app.add_routes(
+        [
+            web.get("/livez", livez),
+            web.get("/readyz", readyz),
+            web.get("/metrics", metrics),
         ]
     )
     return app

@@ -354,3 +354,30 @@ async def test_the_callers_explain_header_tells_the_chain(sidecar: Running) -> N
     (chain,) = reply.header("x-router-explain")
     assert "capability: " in chain
     assert "policy: cost_quality" in chain
+
+
+# -- the probes' own address ----------------------------------------------------------
+
+
+async def test_probes_and_metrics_on_their_own_address_and_no_control(
+    start: Start, config: dict[str, object]
+) -> None:
+    sidecar = await start({**config, "probes": "127.0.0.1:0"})
+    probes = sidecar.app.probes
+    assert len({probes, sidecar.app.admin, sidecar.app.listen}) == 3
+    for path in ("/livez", "/readyz", "/metrics"):
+        assert (await exchange(probes, post(b"", path=path, method="GET"))).status == 200
+    for method, path, body in (
+        ("POST", "/admin/kill-switch", {"model": "small"}),
+        ("DELETE", "/admin/kill-switch", b""),
+        ("POST", "/admin/reload", b""),
+        ("POST", "/admin/explain", chat()),
+        ("POST", "/v1/chat/completions", chat()),
+        ("GET", "/", b""),
+    ):
+        reply = await exchange(probes, post(body, path=path, method=method))
+        assert reply.status == 404, path
+    assert sidecar.app.runtime.pinned is None
+    assert sidecar.app.runtime.snapshot.generation == 1
+    sidecar.app.runtime.mode = Mode.DRAINING
+    assert (await exchange(probes, post(b"", path="/readyz", method="GET"))).status == 503

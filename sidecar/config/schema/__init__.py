@@ -44,6 +44,7 @@ __all__ = [
 class Config(Section):
     listen: Listen = "127.0.0.1:8080"
     admin: Listen = "127.0.0.1:9090"
+    probes: Listen | None = None  # the reading half of `admin`, where others must reach it
     # what callers must send as their key, where `listen` is not theirs alone
     listen_token_env: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] | None = None
     # the same for `admin`, and the names, beside addresses, that it answers to
