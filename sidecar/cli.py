@@ -23,6 +23,7 @@ _COMMANDS: Final = (
     "eval",
     "calibrate",
     "bench",
+    "inject",
 )
 
 

@@ -1,0 +1,156 @@
+"""``sidecar inject``: the admission webhook, and the patch it would apply to a pod."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import sys
+from pathlib import Path
+from typing import Any, Final
+
+import orjson
+import yaml
+
+from sidecar.errors import DataError, SidecarError
+
+# Where each kind of object has its pod.
+_TEMPLATES: Final = {
+    "Pod": (),
+    "Deployment": ("spec", "template"),
+    "ReplicaSet": ("spec", "template"),
+    "StatefulSet": ("spec", "template"),
+    "DaemonSet": ("spec", "template"),
+    "Job": ("spec", "template"),
+    "CronJob": ("spec", "jobTemplate", "spec", "template"),
+}
+
+
+def register(subparsers: Any) -> None:
+    command = subparsers.add_parser("inject", help="put the sidecar into Kubernetes pods")
+    verbs = command.add_subparsers(metavar="VERB", required=True)
+
+    patch = verbs.add_parser("patch", help="print the JSON patch for a pod, or for what makes pods")
+    patch.add_argument("file", metavar="POD.yaml", help="a Pod, Deployment, Job ...; - is stdin")
+    patch.add_argument("--settings", type=Path, metavar="FILE", help="the webhook's settings")
+    patch.add_argument("--namespace", default="", metavar="NAME", help="where it will be made")
+    shown = patch.add_mutually_exclusive_group()
+    shown.add_argument("--diff", action="store_true", help="show what changes, line by line")
+    shown.add_argument("--yaml", action="store_true", help="print the patched object")
+    patch.set_defaults(func=run_patch)
+
+    serve = verbs.add_parser("serve", help="serve the admission webhook until SIGTERM")
+    serve.add_argument("--settings", type=Path, metavar="FILE", help="of what is injected")
+    serve.add_argument("--listen", default="0.0.0.0:8443", metavar="HOST:PORT", help="HTTPS")
+    serve.add_argument(
+        "--probes",
+        default="0.0.0.0:8081",
+        metavar="HOST:PORT",
+        help="probes and metrics, HTTP",
+    )
+    serve.add_argument(
+        "--tls-dir", required=True, type=Path, metavar="DIR", help="with tls.crt and tls.key"
+    )
+    serve.add_argument(
+        "--namespace", default="", metavar="NAME", help="its own, which is never injected"
+    )
+    serve.add_argument(
+        "--linger-s", type=float, default=5.0, metavar="S",
+        help="served on after SIGTERM, until nobody is sent here any more (5)",
+    )  # fmt: skip
+    keeper = serve.add_argument_group("certificates of its own making")
+    keeper.add_argument(
+        "--self-signed", action="store_true", help="make them, renew them, tell the API server"
+    )
+    keeper.add_argument("--secret", metavar="NAME", help="where the replicas share them")
+    keeper.add_argument("--webhook", metavar="NAME", help="the MutatingWebhookConfiguration")
+    keeper.add_argument(
+        "--dns", action="append", default=[], metavar="NAME", help="a name it is asked by"
+    )
+    serve.set_defaults(func=run_serve)
+
+
+def run_patch(args: argparse.Namespace) -> int:
+    inject, patched, settings = _machinery(args.settings)
+    whole = _object(args.file)
+    path = _TEMPLATES.get(str(whole.get("kind")))
+    if path is None:
+        known = ", ".join(_TEMPLATES)
+        raise DataError(
+            f"{args.file}: kind {whole.get('kind')!r} has no pod. Give one of: {known}."
+        )
+    pod: Any = whole
+    for part in path:
+        pod = pod.get(part) if isinstance(pod, dict) else None
+    if path and isinstance(pod, dict):
+        pod = {"metadata": {}, **pod}
+    metadata = whole.get("metadata")
+    named = metadata.get("namespace") if isinstance(metadata, dict) else None
+    injection = inject(pod, args.namespace or str(named or "default"), settings)
+    for warning in injection.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    if not injection.operations and not injection.warnings:
+        print(f"not injected: {injection.message}", file=sys.stderr)
+    prefix = "".join(f"/{part}" for part in path)
+    operations = [{**each, "path": prefix + each["path"]} for each in injection.operations]
+    if path and operations and "metadata" not in _at(whole, path):
+        operations.insert(0, {"op": "add", "path": f"{prefix}/metadata", "value": {}})
+    if args.yaml:
+        print(_yaml(patched(whole, operations)), end="")
+    elif args.diff:
+        _show(whole, patched(whole, operations), str(args.file))
+    else:
+        print(orjson.dumps(operations, option=orjson.OPT_INDENT_2).decode())
+    return 0
+
+
+def run_serve(args: argparse.Namespace) -> int:
+    _machinery(None)
+    from sidecar.inject.service import Options, serve  # noqa: PLC0415
+
+    return serve(Options.of(args))
+
+
+def _machinery(file: Path | None) -> Any:
+    """What injects; these come with an extra, because a sidecar itself does not need them."""
+    try:
+        import jsonpatch  # noqa: F401, PLC0415
+
+        from sidecar.inject import patch  # noqa: PLC0415
+        from sidecar.inject.settings import Settings, load  # noqa: PLC0415
+    except ImportError as exc:
+        raise SidecarError(
+            f"{exc.name} is missing. Install it with: pip install 'pointsman[inject]'"
+        ) from None
+
+    return patch.inject, patch.apply, Settings() if file is None else load(file)
+
+
+def _object(file: str) -> dict[str, Any]:
+    try:
+        text = sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
+        documents = [each for each in yaml.safe_load_all(text) if each is not None]
+    except (OSError, UnicodeDecodeError) as exc:
+        raise DataError(f"{file}: cannot be read: {exc}") from None
+    except yaml.YAMLError as exc:
+        raise DataError(f"{file}: is not YAML: {exc}") from None
+    if len(documents) != 1 or not isinstance(documents[0], dict):
+        raise DataError(f"{file}: give one object; it has {len(documents)}.")
+    return documents[0]
+
+
+def _at(whole: Any, path: tuple[str, ...]) -> Any:
+    for part in path:
+        whole = whole[part]
+    return whole
+
+
+def _yaml(value: Any) -> str:
+    return yaml.safe_dump(value, sort_keys=False, allow_unicode=True)
+
+
+def _show(before: Any, after: Any, name: str) -> None:
+    old, new = (_yaml(each).splitlines() for each in (before, after))
+    colours = {"+": "\x1b[32m", "-": "\x1b[31m", "@": "\x1b[36m"} if sys.stdout.isatty() else {}
+    for line in difflib.unified_diff(old, new, name, f"{name} (injected)", n=2, lineterm=""):
+        colour = colours.get(line[:1])
+        print(f"{colour}{line}\x1b[0m" if colour else line)

@@ -1,0 +1,81 @@
+"""What the platform team decides once, for all pods: a YAML file beside the webhook.
+
+A pod's annotations (:mod:`sidecar.inject.wishes`) change some of it for that pod.
+Unknown keys are errors, as in the sidecar's own configuration.
+"""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Annotated, Final
+
+from pydantic import Field, ValidationError
+
+from sidecar import __version__
+from sidecar.config import yamlfile
+from sidecar.config.schema import Section
+from sidecar.errors import ConfigError
+
+# Kubernetes' own rules: RFC 1123 subdomains for objects, labels for containers.
+OBJECT_NAME: Final = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"
+CONTAINER_NAME: Final = r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"
+# resource.Quantity: a positive decimal with a suffix of the SI or the binary kind.
+QUANTITY: Final = r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$"
+PORTS: Final = 3  # from `port` on: for the app, for operators, for probes
+
+ObjectName = Annotated[str, Field(pattern=OBJECT_NAME, max_length=253)]
+Quantity = Annotated[str, Field(pattern=QUANTITY, max_length=32)]
+# Below 1024 a process without privileges cannot listen.
+Port = Annotated[int, Field(ge=1024, le=65_535 - PORTS + 1)]
+
+
+class Resources(Section):
+    """Of the injected container. No CPU limit by default: a throttled sidecar slows its app."""
+
+    cpu_request: Quantity | None = "100m"
+    memory_request: Quantity | None = "192Mi"
+    cpu_limit: Quantity | None = None
+    memory_limit: Quantity | None = "512Mi"
+
+
+class Settings(Section):
+    """Of every injection, unless a pod's annotations say otherwise."""
+
+    image: Annotated[str, Field(min_length=1, pattern=r"^\S+$")] = (
+        f"pointsman/sidecar:{__version__}"
+    )
+    image_pull_policy: Annotated[str, Field(pattern=r"^(Always|IfNotPresent|Never)$")] = (
+        "IfNotPresent"
+    )
+    port: Port = 18_080  # the app's; the next is for operators, the one after for probes
+    config: ObjectName = "pointsman"  # a ConfigMap of the pod's namespace
+    secret: ObjectName | None = "pointsman-keys"  # noqa: S105  # a name; its keys become variables
+    resources: Resources = Resources()
+    run_as_user: Annotated[int, Field(ge=1)] | None = 65_532
+    # what other products inject as ordinary containers: they speak to no model
+    skip_containers: tuple[Annotated[str, Field(pattern=CONTAINER_NAME)], ...] = (
+        "istio-proxy",
+        "linkerd-proxy",
+    )
+    start_s: Annotated[int, Field(ge=5, le=3600)] = 60  # for the sidecar to become ready
+
+
+def load(path: Path) -> Settings:
+    """Read ``path``; :class:`ConfigError` with every fault, as ``file:line: key: message``."""
+    document = yamlfile.load(path)
+    try:
+        return Settings.model_validate({} if document.value is None else document.value)
+    except ValidationError as exc:
+        raise ConfigError([_fault(document, fault) for fault in exc.errors()]) from None
+
+
+def _fault(document: yamlfile.Document, fault: object) -> str:
+    assert isinstance(fault, dict)
+    key = tuple(fault["loc"])
+    message = str(fault["msg"])
+    if fault["type"] == "extra_forbidden":
+        known = [*Settings.model_fields, *Resources.model_fields]
+        near = difflib.get_close_matches(str(key[-1]), known, n=1)
+        message = f"unknown key; did you mean {near[0]!r}?" if near else "unknown key"
+    return document.fault(key, message[0].lower() + message[1:])

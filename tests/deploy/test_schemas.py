@@ -1,0 +1,27 @@
+"""The schemas judge here as they do in ``kubernetes-validate``."""
+
+from __future__ import annotations
+
+import copy
+
+import kubernetes_validate
+import pytest
+
+from tests.support import schemas
+from tests.support.pods import all_pods, plain
+
+
+@pytest.mark.parametrize("version", [schemas.OLDEST, schemas.NEWEST])
+def test_the_quick_judge_agrees_with_kubernetes_validate(version: str) -> None:
+    bad = [plain() for _ in range(4)]
+    bad[0]["spec"]["bogus"] = 1
+    bad[1]["spec"]["containers"][0]["ports"] = [{"containerPort": "http"}]
+    del bad[2]["spec"]["containers"][0]["name"]
+    bad[3]["metadata"]["labels"] = ["a"]
+    for pod in bad:
+        with pytest.raises(kubernetes_validate.ValidationError):
+            kubernetes_validate.validate(copy.deepcopy(pod), version, strict=True)
+        assert schemas.faults(pod, version)
+    for pod in all_pods(1):
+        kubernetes_validate.validate(pod, version, strict=True)
+        assert schemas.faults(pod, version) == []
