@@ -15,8 +15,6 @@ from typing import Any, Final
 
 import orjson
 from aiohttp import web
-from prometheus_client import CollectorRegistry
-from prometheus_client.exposition import generate_latest
 
 from sidecar import __version__
 from sidecar.errors import BadRequest, BodyTooLarge, RequestError, trace
@@ -24,7 +22,7 @@ from sidecar.http_server import Server, error_answer, new_request_id
 from sidecar.inject import review
 from sidecar.inject.settings import Settings
 from sidecar.inject.tls import ServingCertificate
-from sidecar.metrics import Collector, Counter, Gauge, Histogram
+from sidecar.metrics import Registry
 
 log = logging.getLogger("sidecar.inject")
 
@@ -47,22 +45,28 @@ class Webhook:
         self.own_namespace = own_namespace
         self.draining = False
         self.trusted = True  # False until the API server has been told whom to trust
-        self._reviews = Counter("inject_reviews", "Reviews, by what was decided.", ("decision",))
-        self._refused = Counter("inject_refused", "Requests that were no review.", ("status",))
-        self._time = Histogram(
+        self.metrics = made = Registry()
+        self._reviews = made.counter(
+            "inject_reviews", "Reviews, by what was decided.", ("decision",)
+        )
+        self._refused = made.counter("inject_refused", "Requests that were no review.", ("status",))
+        self._time = made.histogram(
             "inject_review_seconds", "From a whole body to its answer.", (), _BOUNDS
         )
-        self._expires = Gauge(
-            "inject_certificate_expires_seconds", "When the serving certificate ends, Unix time."
+        made.gauge(
+            "inject_certificate_expires_seconds",
+            "When the serving certificate ends, Unix time; 0 without one.",
+            read=self._ends,
         )
-        self._registry = CollectorRegistry()
-        self._registry.register(
-            Collector((self._reviews, self._refused, self._time, self._expires))
-        )
+        made.gauge("inject_ready", "1 while reviews are to be sent here.", read=lambda: self.ready)
 
     @property
     def ready(self) -> bool:
         return self.certificate.loaded and self.trusted and not self.draining
+
+    def _ends(self) -> float:
+        expires = self.certificate.expires
+        return expires.timestamp() if expires else 0.0
 
     def reviewing(self) -> web.Application:
         """What the API server reaches."""
@@ -113,10 +117,8 @@ class Webhook:
         return _json(state, status=200 if self.ready else 503)
 
     async def _metrics(self, request: web.Request) -> web.Response:
-        expires = self.certificate.expires
-        self._expires.value = expires.timestamp() if expires else 0.0
         return web.Response(
-            body=generate_latest(self._registry),
+            body=self.metrics.exposition(),
             headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"},
         )
 

@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import uvloop
 from aiohttp import web
 
 from sidecar.errors import SidecarError
@@ -88,8 +87,8 @@ def serve(options: Options) -> int:
         level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
     settings = Settings() if options.settings is None else load(options.settings)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(options, settings))
+    # asyncio's own loop: uvloop's fails to close while TLS connections say goodbye
+    asyncio.run(_serve(options, settings))
     return 0
 
 

@@ -6,15 +6,14 @@ Unknown keys are errors, as in the sidecar's own configuration.
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 from typing import Annotated, Final
 
 from pydantic import Field, ValidationError
 
 from sidecar import __version__
-from sidecar.config import yamlfile
-from sidecar.config.schema import Section
+from sidecar.config import faults, yamlfile
+from sidecar.config.schema.base import Section
 from sidecar.errors import ConfigError
 
 # Kubernetes' own rules: RFC 1123 subdomains for objects, labels for containers.
@@ -67,15 +66,5 @@ def load(path: Path) -> Settings:
     try:
         return Settings.model_validate({} if document.value is None else document.value)
     except ValidationError as exc:
-        raise ConfigError([_fault(document, fault) for fault in exc.errors()]) from None
-
-
-def _fault(document: yamlfile.Document, fault: object) -> str:
-    assert isinstance(fault, dict)
-    key = tuple(fault["loc"])
-    message = str(fault["msg"])
-    if fault["type"] == "extra_forbidden":
         known = [*Settings.model_fields, *Resources.model_fields]
-        near = difflib.get_close_matches(str(key[-1]), known, n=1)
-        message = f"unknown key; did you mean {near[0]!r}?" if near else "unknown key"
-    return document.fault(key, message[0].lower() + message[1:])
+        raise ConfigError(faults.in_order(faults.of_validation(document, exc, known))) from None
