@@ -34,6 +34,7 @@ from sidecar.features import features_of
 from sidecar.fleet import Fleet, command_line, follow
 from sidecar.ingress import Ingress
 from sidecar.offline.rows import Row, read_rows
+from sidecar.price_watch import PriceWatch
 from sidecar.runtime import Mode, Runtime
 from sidecar.state.learning import Learning
 from sidecar.state.precompute import precompute
@@ -151,6 +152,7 @@ class App:
                 app._fleet = Fleet(runtime, command, workers - 1)
                 await app._listen_admin(admin or snapshot.config.admin, app._fleet)
                 await app._listen_probes(probes or snapshot.config.probes, app._fleet)
+            app._go_on(PriceWatch(runtime).run())
             await app._warm_up()
             if app._fleet is not None:
                 await app._fleet.start()

@@ -7,6 +7,7 @@ only by replacing a whole value.
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from operator import attrgetter
@@ -15,7 +16,8 @@ from typing import Final
 
 from sidecar.classify.base import Classifier
 from sidecar.config import loader
-from sidecar.config.snapshot import Snapshot
+from sidecar.config.prices import repriced
+from sidecar.config.snapshot import Price, Snapshot
 from sidecar.decide.view import View
 from sidecar.decision_log import Sink
 from sidecar.encoder.abilities import Catalogue
@@ -24,6 +26,7 @@ from sidecar.recent import Recent
 from sidecar.state.decision_cache import DecisionCache
 from sidecar.state.learning import Learning
 from sidecar.state.meter import Meter
+from sidecar.state.observed import Observations
 from sidecar.telemetry import Telemetry
 from sidecar.types import Call, Decision, Features, Outcome, Reading
 from sidecar.upstream.base import Upstreams
@@ -66,6 +69,7 @@ class Runtime:
     recent: Recent = field(default_factory=Recent)  # the latest decisions, for the dashboard
     telemetry: Telemetry = field(default_factory=Telemetry)
     mode: Mode = Mode.STARTING
+    observations: Observations = field(default_factory=Observations)
     pinned: str | None = None  # the kill switch's model, while it is on
     learning: Learning | None = None  # scores of answers, and abilities that follow them
     readings: DecisionCache = field(init=False)
@@ -82,6 +86,8 @@ class Runtime:
         return View(
             pinned=self.pinned,
             now=time.time(),
+            observed=self.observations.seen,
+            lengths=self.observations.lengths,
             draws=learning.draws(call.model, snapshot) if learning else None,
         )
 
@@ -94,8 +100,14 @@ class Runtime:
         self, call: Call, decision: Decision, outcome: Outcome, snapshot: Snapshot
     ) -> None:
         """Tell every kind of memory how a request went."""
+        self.observations.remember(call, decision, outcome, snapshot.models, time.time())
         if self.learning is not None:
             self.learning.remember(call, decision, outcome)
+
+    def reprice(self, sheet: Mapping[str, Price]) -> None:
+        """Swap in new prices; requests in flight keep those they began with."""
+        self.snapshot = repriced(self.snapshot, sheet)
+        self.telemetry.config_generation.value = self.snapshot.generation
 
     def adopt(self, snapshot: Snapshot) -> None:
         """Decide by ``snapshot`` from the next request on: abilities that moved."""

@@ -100,7 +100,7 @@ class Telemetry:
         )
         self.in_flight = made.gauge("router_in_flight", "Requests being answered.")
         self.config_generation = made.gauge(
-            "router_config_generation", "Reloads taken, from 1.", alike=True
+            "router_config_generation", "Reloads and new prices taken, from 1.", alike=True
         )
         self.pinned = made.gauge(
             "router_kill_switch", "1 while every request goes to one model.", alike=True

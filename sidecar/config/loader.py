@@ -16,22 +16,19 @@ from typing import Final
 
 from pydantic import ValidationError
 
-from sidecar.config import schema, yamlfile
+from sidecar.config import prices, routes, schema, yamlfile
 from sidecar.config.faults import hint, in_order, of_validation
 from sidecar.config.snapshot import (
     Abilities,
     ModelSpec,
     Price,
     RouteSpec,
-    RuleSpec,
     Secret,
     Snapshot,
     UpstreamSpec,
 )
 from sidecar.dialects import BY_FAMILY
-from sidecar.dialects.base import CAPABILITIES
 from sidecar.errors import ConfigError, DataError
-from sidecar.types import DOMAINS, TASKS, TIERS
 
 _KEYS: Final = sorted(
     {
@@ -63,9 +60,22 @@ def load(
     try:
         config = schema.Config.model_validate(document.value)
     except ValidationError as exc:
-        raise ConfigError(in_order(of_validation(document, exc, _KEYS))) from None
+        found = of_validation(document, exc, _KEYS)
+        raise ConfigError(in_order([*found, *_unpriced(document)])) from None
     compiler = _Compiler(document, config, abilities, os.environ if env is None else env)
     return compiler.snapshot(generation)
+
+
+def _unpriced(document: yamlfile.Document) -> list[str]:
+    """The models without a price, in a file whose shape is at fault anyway."""
+    models = document.value.get("models")
+    if "prices" in document.value or not isinstance(models, dict):
+        return []
+    return [
+        document.fault(("models", name, "price"), "is required")
+        for name, model in models.items()
+        if isinstance(model, dict) and "price" not in model
+    ]
 
 
 class _Compiler:
@@ -83,6 +93,14 @@ class _Compiler:
         self.env = env
         self.faults: list[str] = []
         self.warnings: list[str] = []
+        self.sheet: Mapping[str, Price] = {}
+        self.price_file: Path | None = None
+        if config.prices is not None:
+            self.price_file = Path(document.file).parent / config.prices.file
+            try:
+                self.sheet = prices.load(self.price_file)
+            except ConfigError as exc:
+                self.faults += exc.faults
         self.abilities = abilities
         if config.abilities is not None:
             # beside the configuration, unless it says where from the root
@@ -105,7 +123,11 @@ class _Compiler:
             for name, model in self.config.models.items()
             if (spec := self.model(name, model, upstreams)) is not None
         }
-        routes = {name: self.route(name, route) for name, route in self.config.routes.items()}
+        routed = {
+            name: found
+            for name, route in self.config.routes.items()
+            if (found := self.route(name, route)) is not None
+        }
         token = self.token("listen_token_env", self.config.listen_token_env)
         admin_token = self.token("admin_token_env", self.config.admin_token_env)
         if self.faults:
@@ -113,11 +135,12 @@ class _Compiler:
         return Snapshot(
             config=self.config,
             models=MappingProxyType(models),
-            routes=MappingProxyType(routes),
+            routes=MappingProxyType(routed),
             abilities=self.abilities,
             generation=generation,
             digest=self.document.digest,
             warnings=tuple(self.warnings),
+            price_file=self.price_file,
             token=token,
             admin_token=admin_token,
         )
@@ -186,21 +209,19 @@ class _Compiler:
             near = hint(model.upstream, upstreams)
             self.fault((*key, "upstream"), f"no upstream is called {model.upstream!r}{near}")
             return None
+        price = prices.found(self.sheet, name, model.upstream_model)
+        if price is None and model.price is not None:
+            price = prices.compiled(model.price)
+        if price is None:
+            self.fault((*key, "price"), "is required")
+            return None
         return ModelSpec(
             name=name,
             upstream=upstream,
             replicas=self.replicas(model.upstream, upstream),
             upstream_model=model.upstream_model or name,
-            ability=self.ability(name, model),
-            price=Price(
-                input=model.price.input,
-                cached_input=(
-                    model.price.input
-                    if model.price.cached_input is None
-                    else model.price.cached_input
-                ),
-                output=model.price.output,
-            ),
+            ability=self.ability(name, model, price),
+            price=price,
             context=model.context,
             capabilities=frozenset(model.capabilities),
             dialects=BY_FAMILY[upstream.family]
@@ -208,7 +229,7 @@ class _Compiler:
             else frozenset(model.dialects),
         )
 
-    def ability(self, name: str, model: schema.Model) -> str:
+    def ability(self, name: str, model: schema.Model, price: Price) -> str:
         if model.ability is not None:
             canonical = self.abilities.resolve(model.ability)
             if canonical is None:
@@ -223,7 +244,7 @@ class _Compiler:
             canonical = self.abilities.resolve(guess) if guess else None
             if canonical is not None:
                 return canonical
-        canonical = next(who for limit, who in _PRICE_CLASSES if model.price.output <= limit)
+        canonical = next(who for limit, who in _PRICE_CLASSES if price.output <= limit)
         if any(name in r.models and r.policy != "fixed" for r in self.config.routes.values()):
             self.warnings.append(
                 self.document.fault(
@@ -234,46 +255,11 @@ class _Compiler:
             )
         return self.abilities.resolve(canonical) or canonical
 
-    def route(self, name: str, route: schema.Route) -> RouteSpec:
-        key: yamlfile.Key = ("routes", name)
-        named: list[tuple[yamlfile.Key, str]] = [(("default",), route.default)]
-        named += [(("models", i), model) for i, model in enumerate(route.models)]
-        named += [(("rules", i, "model"), rule.model) for i, rule in enumerate(route.rules)]
-        for where, model in named:
-            if model not in self.config.models:
-                near = hint(model, self.config.models)
-                self.fault((*key, *where), f"no model is called {model!r}{near}")
-        seen: set[str] = set()
-        for i, rule in enumerate(route.rules):
-            if rule.name in seen:
-                self.fault((*key, "rules", i, "name"), f"a rule before it is called {rule.name!r}")
-            seen.add(rule.name)
-            for field, known in (
-                ("task", TASKS),
-                ("domain", DOMAINS),
-                ("tier", TIERS),
-                ("needs", CAPABILITIES),
-            ):
-                for label in getattr(rule.when, field):
-                    if label not in known:
-                        where = (*key, "rules", i, "when", field)
-                        self.fault(where, f"{label!r} is unknown; use {', '.join(known)}")
-        return RouteSpec(
-            name=name,
-            policy=route.policy,
-            models=route.models,
-            default=route.default,
-            quality=route.quality,
-            threshold=route.threshold,
-            rules=tuple(
-                RuleSpec(
-                    name=rule.name,
-                    when=rule.when,
-                    model=rule.model,
-                    needs_reading=bool(rule.when.task or rule.when.domain or rule.when.tier),
-                )
-                for rule in route.rules
-            ),
-            max_cost_usd=route.max_cost_usd,
-            usd_per_s=route.usd_per_s,
-        )
+    def route(self, name: str, route: schema.Route) -> RouteSpec | None:
+        faults = list(routes.misnamed(route, self.config.models))
+        found = routes.compile_route(name, route)
+        if not isinstance(found, RouteSpec):
+            faults += found
+        for key, said in faults:
+            self.fault(("routes", name, *key), said)
+        return found if isinstance(found, RouteSpec) else None

@@ -9,9 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import time
 from pathlib import Path
 from typing import Protocol
+from zoneinfo import ZoneInfo
 
+from sidecar.config.patterns import Pattern
 from sidecar.config.schema import Config, Timeouts, When
 from sidecar.types import Reading, Usage
 
@@ -86,13 +89,26 @@ class ModelSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class Window:
+    """Some hours of some days, by the clock of one place."""
+
+    days: frozenset[int]  # 0 is Monday; none is every day
+    start: time
+    end: time  # not in it; one before ``start`` is of the next day
+    zone: ZoneInfo
+
+
+@dataclass(frozen=True, slots=True)
 class RuleSpec:
-    """A rule, and whether it can be judged before the encoder has read the prompt."""
+    """A rule, compiled, and whether it can be judged before the encoder has read the prompt."""
 
     name: str
     when: When
     model: str
     needs_reading: bool
+    patterns: tuple[Pattern, ...] = ()  # any of them
+    window: Window | None = None
+    headers: tuple[tuple[str, tuple[str, ...]], ...] = ()  # lower-case name, one of these values
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +157,7 @@ class Snapshot:
     generation: int
     digest: str  # the first 12 hex digits of the file's SHA-256
     warnings: tuple[str, ...] = field(default=())
+    price_file: Path | None = None  # watched, where one is configured
     token: Secret | None = None  # what a caller must send, where one is asked for
     admin_token: Secret | None = None  # the same for the admin port
     learnt: int = 0  # moves with each ability that scores of answers changed

@@ -2,7 +2,8 @@
 
 Input is priced as cached as far as the view says that the model's upstream should
 have it. Output is priced by the length that this model's answers to such tasks
-have had, where any were seen; else by the encoder's guess; else by a constant.
+have had; where none were seen, by that of all models' answers to such tasks; else by
+the encoder's guess, by all answers, or by a constant.
 """
 
 from __future__ import annotations
@@ -29,9 +30,12 @@ def candidates(
     able = tuple(models)
     chances = abilities.probabilities(reading, [model.ability for model in able])
     task, found = reading.task, []
+    usual = usual_output(reading, task, view)
     for model, chance in zip(able, chances, strict=True):
-        output = output_tokens(call, model.name, reading, task, view)
         seen = view.observed.get(model.name)
+        output = usual if seen is None else seen.length(task, usual)
+        if call.max_output_tokens is not None:
+            output = min(output, float(call.max_output_tokens))
         found.append(
             Candidate(
                 model=model.name,
@@ -47,7 +51,12 @@ def candidates(
 def expected(call: Call, model: ModelSpec, reading: Reading | None, view: View) -> float:
     """Expected USD of ``call`` at ``model``."""
     task = reading.task if reading else ""
-    return cost(call, model, output_tokens(call, model.name, reading, task, view), view)
+    output, seen = usual_output(reading, task, view), view.observed.get(model.name)
+    if seen is not None:
+        output = seen.length(task, output)
+    if call.max_output_tokens is not None:
+        output = min(output, float(call.max_output_tokens))
+    return cost(call, model, output, view)
 
 
 def cost(call: Call, model: ModelSpec, output: float, view: View) -> float:
@@ -57,11 +66,9 @@ def cost(call: Call, model: ModelSpec, output: float, view: View) -> float:
     return model.price.of(likely, output, min(likely, cached))
 
 
-def output_tokens(call: Call, model: str, reading: Reading | None, task: str, view: View) -> float:
-    """Expected tokens of ``model``'s answer, within what the caller allows."""
-    seen = view.observed.get(model)
-    likely = seen.length(task) if seen else None
-    if likely is None:
-        said = reading.output_tokens if reading else None
-        likely = DEFAULT_OUTPUT if said is None else said
-    return likely if call.max_output_tokens is None else min(likely, float(call.max_output_tokens))
+def usual_output(reading: Reading | None, task: str, view: View) -> float:
+    """Expected tokens of any model's answer."""
+    found = view.lengths.get(task)
+    if found is None and reading is not None:
+        found = reading.output_tokens
+    return view.lengths.get("", DEFAULT_OUTPUT) if found is None else found

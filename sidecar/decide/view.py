@@ -16,6 +16,7 @@ from sidecar.decide.observed import Observed
 from sidecar.types import Reading
 
 _NONE: Final[Mapping[str, int]] = MappingProxyType({})
+_NO_LENGTHS: Final[Mapping[str, float]] = MappingProxyType({})
 _NEVER: Final[Mapping[str, Observed]] = MappingProxyType({})
 
 
@@ -35,9 +36,10 @@ class View:
     now: float = 0.0  # Unix seconds; 0 where nobody says what time it is
     # by model, the tokens of this request that its upstream should have cached
     cached_tokens: Mapping[str, int] = field(default_factory=lambda: _NONE)
-    observed: Mapping[str, Observed] = field(
-        default_factory=lambda: _NEVER
-    )  # by model: its recent answers
+    # by model, what its recent answers say of its next one
+    observed: Mapping[str, Observed] = field(default_factory=lambda: _NEVER)
+    # by task, the expected tokens of output of any model; the empty task is any task
+    lengths: Mapping[str, float] = field(default_factory=lambda: _NO_LENGTHS)
     draws: Draws | None = None  # for the policy that explores
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 
 from sidecar.config import schema
+from sidecar.config.rules import compiled
 from sidecar.config.snapshot import (
     ModelSpec,
     Price,
@@ -64,12 +65,7 @@ def model(
 
 
 def rule(name: str, to: str, **when: Any) -> RuleSpec:
-    return RuleSpec(
-        name=name,
-        when=schema.When(**when),
-        model=to,
-        needs_reading=bool({"task", "domain", "tier"} & when.keys()),
-    )
+    return compiled(schema.Rule(name=name, when=schema.When(**when), model=to))
 
 
 def snapshot(

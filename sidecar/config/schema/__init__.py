@@ -16,9 +16,9 @@ from sidecar.config.schema.base import Listen, Name, Seconds, Section
 from sidecar.config.schema.classifier import Classifier, Triton
 from sidecar.config.schema.learning import Feedback, Learning
 from sidecar.config.schema.memory import DecisionCache
-from sidecar.config.schema.routes import Route, Rule, When
+from sidecar.config.schema.routes import Route, Rule, TimeWindow, When
 from sidecar.config.schema.service import Dashboard, DecisionLog, Limits
-from sidecar.config.schema.upstreams import Model, Price, Timeouts, Upstream
+from sidecar.config.schema.upstreams import Model, Price, Prices, Timeouts, Upstream
 
 __all__ = [
     "Classifier",
@@ -31,9 +31,11 @@ __all__ = [
     "Limits",
     "Model",
     "Price",
+    "Prices",
     "Route",
     "Rule",
     "Section",
+    "TimeWindow",
     "Timeouts",
     "Triton",
     "Upstream",
@@ -53,6 +55,7 @@ class Config(Section):
     classifier: Classifier = Classifier()
     abilities: str | None = None  # a file that `sidecar fit` wrote, beside this one
     upstreams: Annotated[dict[Name, Upstream], Field(min_length=1)]
+    prices: Prices | None = None
     models: Annotated[dict[Name, Model], Field(min_length=1)]
     routes: dict[Name, Route] = Field(default={})
     upstream_client: Literal["lean", "aiohttp"] = "lean"

@@ -2,17 +2,46 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
+from sidecar.config.patterns import usable
 from sidecar.config.schema.base import Name, Section, Share, Usd
+
+Clock = Annotated[str, Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")]
+HeaderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}$")]
+_SECRET: Final = frozenset({"authorization", "x-api-key", "api-key", "cookie"})
+
+
+Regex = Annotated[str, Field(min_length=1, max_length=1000), AfterValidator(usable)]
+
+
+def _known_zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise ValueError(f"no time zone is called {name!r}; write it like Europe/Berlin") from None
+    return name
+
+
+class TimeWindow(Section):
+    """Some hours of some days; ``end`` is not in it, and may be of the next day."""
+
+    days: tuple[Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"], ...] = ()  # every
+    start: Clock = "00:00"
+    end: Clock = "00:00"  # the same as `start`: the whole day
+    zone: Annotated[str, AfterValidator(_known_zone)] = "UTC"
 
 
 class When(Section):
     """What a rule asks of a request; every condition given must hold."""
 
     keywords: tuple[Annotated[str, Field(min_length=1)], ...] = ()  # any, ignoring case
+    regex: tuple[Regex, ...] = ()  # any
+    headers: dict[HeaderName, tuple[str, ...]] = Field(default={})  # each one of; "*" is any
+    time: TimeWindow | None = None
     min_tokens: Annotated[int, Field(ge=0)] | None = None
     max_tokens: Annotated[int, Field(ge=0)] | None = None
     needs: tuple[str, ...] = ()  # all of these capabilities
@@ -21,10 +50,27 @@ class When(Section):
     domain: tuple[str, ...] = ()
     tier: tuple[str, ...] = ()
 
-    @field_validator("keywords", "needs", "tenant", "task", "domain", "tier", mode="before")
+    @field_validator(
+        "keywords", "regex", "needs", "tenant", "task", "domain", "tier", mode="before"
+    )
     @classmethod
     def _one_or_many(cls, value: object) -> object:
         return (value,) if isinstance(value, str) else value
+
+    @field_validator("headers", mode="before")
+    @classmethod
+    def _one_value_or_many(cls, value: object) -> object:
+        if not isinstance(value, dict):
+            return value
+        return {name: (v,) if isinstance(v, str) else v for name, v in value.items()}
+
+    @field_validator("headers")
+    @classmethod
+    def _no_credential(cls, value: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+        for name in value:
+            if name.lower() in _SECRET:
+                raise ValueError(f"a rule may not look at {name}: it carries a credential")
+        return value
 
     @model_validator(mode="after")
     def _says_something(self) -> When:

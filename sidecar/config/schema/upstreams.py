@@ -46,11 +46,18 @@ class Price(Section):
     cached_input: Usd | None = None
 
 
+class Prices(Section):
+    """A file of prices, watched: it stands before the prices of the models."""
+
+    file: Annotated[str, Field(min_length=1)]  # beside the configuration
+    check_s: Seconds = 10.0
+
+
 class Model(Section):
     upstream: Name
     upstream_model: str | None = None  # the model's own name where it differs
     ability: str | None = None  # whose ability it has, by the catalogue's name
-    price: Price
+    price: Price | None = None  # required, unless the price file has it
     context: Annotated[int, Field(ge=1)] = 8192
     capabilities: tuple[str, ...] = ()
     dialects: tuple[str, ...] | None = None  # those its upstream's dialect implies

@@ -140,6 +140,16 @@ RULE_FAULTS = {
     "when: {needs: tool}": "9: routes.auto.rules.0.when.needs: 'tool' is unknown",
     "when: {keyword: x}": "9: routes.auto.rules.0.when.keyword: unknown key; did you mean 'keywords'?",
     "when: {keywords: ['']}": "9: routes.auto.rules.0.when.keywords.0: ",
+    "when: {regex: '(a+'}": "9: routes.auto.rules.0.when.regex.0: not a pattern of RE2",
+    "when: {regex: '(?=x)y'}": "9: routes.auto.rules.0.when.regex.0: not a pattern of RE2, which has no back-references and no look-around",
+    "when: {regex: ['x', '(a)\\1']}": "9: routes.auto.rules.0.when.regex.1: not a pattern of RE2",
+    "when: {regex: '(a?){200}a{200}b'}": "9: routes.auto.rules.0.when.regex.0: too costly: it compiles to",
+    "when: {regex: '((a{100}){100}){100}'}": "9: routes.auto.rules.0.when.regex.0: not a pattern of RE2",
+    "when: {headers: {Authorization: x}}": "9: routes.auto.rules.0.when.headers: a rule may not look at Authorization",
+    "when: {headers: {'a b': x}}": "9: routes.auto.rules.0.when.headers.a b",
+    "when: {time: {zone: Mars/Base}}": "9: routes.auto.rules.0.when.time.zone: no time zone is called 'Mars/Base'",
+    "when: {time: {start: '25:00'}}": "9: routes.auto.rules.0.when.time.start: ",
+    "when: {time: {days: [sunday]}}": "9: routes.auto.rules.0.when.time.days.0: ",
     "when: {min_tokens: -1}": "9: routes.auto.rules.0.when.min_tokens: ",
 }
 

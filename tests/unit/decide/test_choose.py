@@ -9,7 +9,7 @@ import pytest
 
 from sidecar.config.snapshot import Price, Snapshot
 from sidecar.decide import EMPTY, Question, View, choose, fall_back, plan
-from sidecar.decide.observed import Observed, Trend
+from sidecar.decide.observed import Mean, Observed, Trend
 from sidecar.errors import BadRequest, ClassifierDown, ClassifierError, ClassifierLate
 from sidecar.types import Decision, Features, Hints, Reading
 from tests.support.builders import FakeAbilities, call, model, reading, rule, snapshot
@@ -286,8 +286,11 @@ def test_cached_input_is_priced_as_cached() -> None:
 
 
 def test_the_length_of_an_answer_is_what_the_model_gave_to_such_tasks() -> None:
-    seen = {"cheap": Observed(output_tokens={"": 100.0, "code": 900.0})}
-    over, view = snapshot(ALL), View(observed=seen)
+    seen = {"cheap": Observed(output_tokens={"code": Mean(10.0, 900.0)})}
+    over, view = (
+        snapshot(ALL),
+        View(observed=seen, lengths={"": 300.0, "math": 700.0, "code": 700.0}),
+    )
 
     def tokens(task: str, asked: int | None = None) -> float:
         decision = decide(
@@ -300,6 +303,7 @@ def test_the_length_of_an_answer_is_what_the_model_gave_to_such_tasks() -> None:
         )
         return decision.candidates[0].cost_usd * 1e6
 
-    assert tokens("code") == pytest.approx(900)
-    assert tokens("qa") == pytest.approx(100)
+    assert tokens("code") == pytest.approx(800)  # halfway from what is usual, after ten answers
+    assert tokens("math") == pytest.approx(700)  # as all models' answers to such tasks
+    assert tokens("qa") == pytest.approx(300)  # as all answers
     assert tokens("code", asked=50) == pytest.approx(50)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 import pytest
 
-from sidecar.config.schema import When
-from sidecar.decide.rules import holds
-from sidecar.types import Hints
-from tests.support.builders import call, reading
+from sidecar.decide import EMPTY, View
+from sidecar.decide.rules import PATTERN_CHARS, holds
+from sidecar.types import Hints, Prompt
+from tests.support.builders import call, reading, rule
 
 LONG = 100_000
 
@@ -39,7 +41,96 @@ LONG = 100_000
 def test_conditions_without_a_reading(
     when: dict[str, Any], kw: dict[str, Any], expected: bool
 ) -> None:
-    assert holds(When(**when), call(**kw), None) is expected
+    assert holds(rule("r", "m", **when), call(**kw), None) is expected
+
+
+BERLIN = {"zone": "Europe/Berlin"}
+
+
+@pytest.mark.parametrize(
+    ("when", "text", "expected"),
+    [
+        (r"refund|charge ?back", "about my chargeback", True),
+        (r"^hello\b", "hello there", True),
+        (r"^hello\b", "oh hello", False),
+        (r"Proof", "a proof", False),  # a pattern says itself whether it ignores case
+        (r"(?i)Proof", "a PROOF", True),
+        (["nothing", r"\d{4}-\d{2}"], "on 2026-11", True),
+        (r"straße$", "die straße", True),
+        (r"end$", "x" * LONG + "end", True),
+        (r"^start", "start" + "x" * LONG, True),
+        (r"middle", "x" * LONG + "middle" + "x" * LONG, False),
+    ],
+)
+def test_a_pattern_is_looked_for_in_the_head_and_the_tail(
+    when: str, text: str, expected: bool
+) -> None:
+    assert holds(rule("r", "m", regex=when), call(user=text), None) is expected
+
+
+def test_half_a_character_is_no_fault_of_the_pattern() -> None:
+    lone = replace(call(), prompt=Prompt(user="lone \ud800 half, x"))
+    assert holds(rule("r", "m", regex="half, x$"), lone, None)
+
+
+@pytest.mark.parametrize(
+    ("when", "expected"),
+    [
+        ({"X-Team": "search"}, True),
+        ({"x-team": ["ads", "search"]}, True),
+        ({"x-team": "*"}, True),
+        ({"x-team": "Search"}, False),
+        ({"x-other": "*"}, False),
+        ({"x-team": "search", "x-tier": "gold"}, False),
+    ],
+)
+def test_a_header_holds_one_of_its_values(when: dict[str, Any], expected: bool) -> None:
+    asked = replace(call(), headers=(("x-Team", " search"), ("accept", "*/*")))
+    assert holds(rule("r", "m", headers=when), asked, None) is expected
+
+
+def at(text: str) -> View:
+    return View(now=datetime.fromisoformat(text).timestamp())
+
+
+@pytest.mark.parametrize(
+    ("when", "now", "expected"),
+    [
+        ({"start": "08:00", "end": "18:00"}, "2026-11-20T08:00+00:00", True),
+        ({"start": "08:00", "end": "18:00"}, "2026-11-20T18:00+00:00", False),
+        ({"start": "08:00", "end": "18:00", **BERLIN}, "2026-11-20T17:30+00:00", False),
+        ({"start": "08:00", "end": "18:00", **BERLIN}, "2026-07-20T06:30+00:00", True),  # summer
+        ({"days": ["fri"]}, "2026-11-20T12:00+00:00", True),
+        ({"days": ["fri"]}, "2026-11-21T12:00+00:00", False),
+        ({"days": ["fri"], **BERLIN}, "2026-11-19T23:30+00:00", True),
+        ({"days": ["fri"], "start": "22:00", "end": "06:00"}, "2026-11-21T05:59+00:00", True),
+        ({"days": ["fri"], "start": "22:00", "end": "06:00"}, "2026-11-20T05:59+00:00", False),
+        ({"days": ["fri"], "start": "22:00", "end": "06:00"}, "2026-11-20T12:00+00:00", False),
+    ],
+)
+def test_a_time_window_is_by_the_clock_of_its_zone(
+    when: dict[str, Any], now: str, expected: bool
+) -> None:
+    assert holds(rule("r", "m", time=when), call(), None, at(now)) is expected
+
+
+def test_a_time_window_never_holds_where_nobody_says_what_time_it_is() -> None:
+    assert not holds(rule("r", "m", time={"days": ["mon"]}), call(), None, EMPTY)
+
+
+def test_the_worst_pattern_that_is_allowed_takes_a_bounded_number_of_steps() -> None:
+    """The text is cut before the pattern sees it, so a longer prompt costs nothing more."""
+
+    class Counting:
+        seen = 0
+
+        def search(self, text: str, /) -> None:
+            self.seen = max(self.seen, len(text))
+
+    counting = Counting()
+    counted = replace(rule("r", "m", regex="x"), patterns=(counting,))
+    assert not holds(counted, call(user="a" * 10_000_000), None)
+    assert 0 < counting.seen <= PATTERN_CHARS + 1
 
 
 @pytest.mark.parametrize(
@@ -57,4 +148,4 @@ def test_conditions_without_a_reading(
 def test_conditions_on_a_reading(
     when: dict[str, Any], labels: dict[str, str], expected: bool
 ) -> None:
-    assert holds(When(**when), call(), reading(**labels)) is expected
+    assert holds(rule("r", "m", **when), call(), reading(**labels)) is expected
