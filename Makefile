@@ -23,7 +23,7 @@ help: ## what there is to type
 demo: $(VENV)/.demo ## set up, then watch prompts find their models
 	@$(BIN)/sidecar demo
 
-test: $(VENV)/.dev $(TESTED) ## set up what the tests need, then run them all
+test: $(VENV)/.dev $(VENV)/.tools $(TESTED) ## set up what the tests need, then run them all
 	$(BIN)/python -m pytest
 
 lint: $(VENV)/.dev ## ruff, mypy, and the walls between the packages
@@ -70,6 +70,20 @@ $(VENV)/.triton: $(BIN)/python $(PACKAGE)
 	@echo "Setting up $(VENV) for the Triton server (once) ..."
 	@$(PIP) -e '.[gpu]'
 	@$(PIP) --no-deps nvidia-pytriton
+	@touch $@
+
+# A browser for the dashboard's tests, by root only, and promtool for the alert rules', taken
+# out of its package: installed, that would start a Prometheus. Without them tests are skipped.
+$(VENV)/.tools: $(BIN)/python
+	@echo "Setting up the tests' tools (once) ..."
+	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then apt-get update -qq; \
+	  command -v chromium >/dev/null || \
+	    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium; fi \
+	  || echo "There is no chromium: the dashboard's tests are skipped."
+	@command -v promtool >/dev/null || { mkdir -p $(VENV)/tools && cd $(VENV)/tools && \
+	  apt-get download -qq prometheus 2>/dev/null && dpkg -x prometheus_*.deb . && \
+	  rm -rf prometheus_*.deb usr/bin/prometheus; } || \
+	  echo "There is no promtool: the tests of the alert rules are skipped."
 	@touch $@
 
 -include distill/train.mk

@@ -98,6 +98,8 @@ class Telemetry:
         self.reloads = made.counter(
             "router_reloads", "Reloads that were taken or refused.", ("result",)
         )
+        for result in ("taken", "refused"):  # a rise from nothing would be no rise to Prometheus
+            self.reloads.add((result,), 0)
         self.in_flight = made.gauge("router_in_flight", "Requests being answered.")
         self.config_generation = made.gauge(
             "router_config_generation", "Reloads and new prices taken, from 1.", alike=True
