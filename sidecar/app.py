@@ -33,6 +33,7 @@ from sidecar.errors import SidecarError
 from sidecar.features import features_of
 from sidecar.fleet import Fleet, command_line, follow
 from sidecar.ingress import Ingress
+from sidecar.listener import BindError, Listener
 from sidecar.offline.rows import Row, read_rows
 from sidecar.price_watch import PriceWatch
 from sidecar.runtime import Mode, Runtime
@@ -57,10 +58,6 @@ _FILES = 65_536  # open files that are room enough
 _CLIENTS: Final[Mapping[str, Callable[[], Upstreams]]] = MappingProxyType(
     {"lean": LeanUpstreams, "aiohttp": AiohttpUpstreams}
 )
-
-
-class BindError(SidecarError):
-    """An address that cannot be listened on."""
 
 
 class LogError(SidecarError):
@@ -89,7 +86,7 @@ class App:
     def __init__(self, runtime: Runtime, why: str) -> None:
         self.runtime = runtime
         self.why = why
-        self._public: web.ServerRunner | None = None
+        self._public: Listener | None = None
         self._admin: web.AppRunner | None = None
         self._probes: web.AppRunner | None = None
         self._fleet: Fleet | None = None
@@ -165,10 +162,9 @@ class App:
         return app
 
     async def _listen(self, listen: str, *, shared: bool) -> None:
-        drain = self.runtime.snapshot.config.drain_s
-        self._public = web.ServerRunner(Ingress(self.runtime).server(), shutdown_timeout=drain)
-        await self._public.setup()
-        self.listen = await _bind(self._public, listen, shared=shared)
+        self._public = Listener(Ingress(self.runtime))
+        await self._public.listen(listen, shared=shared)
+        self.listen = self._public.address
 
     async def _listen_admin(self, admin: str, fleet: Fleet) -> None:
         application = admin_app(self.runtime, fleet, self.listen)
@@ -219,7 +215,7 @@ class App:
         self.runtime.mode = Mode.DRAINING
         drain = self.runtime.snapshot.config.drain_s
         others = self._fleet.stop(drain + _GRACE_S) if self._fleet else asyncio.sleep(0)
-        own = self._public.cleanup() if self._public else asyncio.sleep(0)
+        own = self._public.close(drain) if self._public else asyncio.sleep(0)
         await asyncio.gather(others, own)
         for task in self._beside:
             task.cancel()
@@ -247,17 +243,12 @@ def _decision_log(settings: DecisionLog | None, follower: int | None) -> FileSin
         raise LogError(f"Cannot write decision_log.file {settings.file}: {exc.strerror}.") from exc
 
 
-async def _bind(runner: web.BaseRunner, address: str, *, shared: bool = False) -> str:
-    """Listen on ``host:port``; the address with the port the system gave.
-
-    Only workers of one sidecar share a port: for anyone else a port that is
-    taken must stay an error.
-    """
+async def _bind(runner: web.BaseRunner, address: str) -> str:
+    """Listen on ``host:port``; the address with the port the system gave."""
     host, _, port = address.rpartition(":")
     host = host.strip("[]")
     try:
-        reuse = shared or None
-        await web.TCPSite(runner, host, int(port), backlog=1024, reuse_port=reuse).start()
+        await web.TCPSite(runner, host, int(port)).start()
     except OSError as exc:
         raise BindError(f"Cannot listen on {address}: {exc.strerror}.") from exc
     bound = runner.addresses[-1][1]

@@ -1,8 +1,13 @@
-"""Where a request's milliseconds go, from one monotonic clock."""
+"""Where a request's milliseconds go, and when they are too many: one monotonic clock."""
 
 from __future__ import annotations
 
+import asyncio
 import time
+from types import TracebackType
+from typing import Any, Final
+
+_TICK_S: Final = 0.05  # how much later than its time a limit may be noticed
 
 
 class Clock:
@@ -28,4 +33,79 @@ class Clock:
 
     def server_timing(self) -> str:
         """The laps so far, as a ``Server-Timing`` header's value (W3C Server Timing)."""
-        return ", ".join(f"{stage};dur={ms:.2f}" for stage, ms in self.laps.items())
+        return ", ".join([f"{stage};dur={ms:.2f}" for stage, ms in self.laps.items()])
+
+
+class Deadlines:
+    """Every limited wait of a process, on one timer.
+
+    ``asyncio.timeout`` sets a timer and takes it back for each wait; with a wait or two a
+    request and one a chunk that is a good part of what relaying costs. Here a wait is an
+    entry in a set, which is looked through every 50 ms while it is not empty.
+    """
+
+    def __init__(self) -> None:
+        self._limits: set[Limit] = set()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def limit(self, seconds: float) -> Limit:
+        """``with deadlines.limit(s):`` raises TimeoutError in the task that waits too long."""
+        return Limit(self, seconds)
+
+    def add(self, limit: Limit) -> None:
+        self._limits.add(limit)
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(_TICK_S, self._tick)
+
+    def discard(self, limit: Limit) -> None:
+        self._limits.discard(limit)
+
+    def _tick(self) -> None:
+        self._timer = None
+        now = time.monotonic()
+        for limit in tuple(self._limits):
+            limit.check(now)
+        if self._limits:
+            self._timer = asyncio.get_running_loop().call_later(_TICK_S, self._tick)
+
+
+class Limit:
+    """A limit on what the current task waits for within ``with``; see :class:`Deadlines`.
+
+    Setting ``touched`` makes it count from anew, from the next look at it.
+    """
+
+    __slots__ = ("_asked", "_deadlines", "_due", "_late", "_seconds", "_task", "touched")
+
+    def __init__(self, deadlines: Deadlines, seconds: float) -> None:
+        self._deadlines = deadlines
+        self._seconds = seconds
+        self._late = False
+        self.touched = False
+        self._task: asyncio.Task[Any] | None = None
+
+    def __enter__(self) -> Limit:
+        task = self._task = asyncio.current_task()
+        assert task is not None
+        self._asked = task.cancelling()
+        self._due = time.monotonic() + self._seconds
+        self._deadlines.add(self)
+        return self
+
+    def check(self, now: float) -> None:
+        if self.touched:
+            self.touched = False
+            self._due = now + self._seconds
+        elif now >= self._due and not self._late and self._task is not None:
+            self._late = True
+            self._task.cancel()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, at: TracebackType | None
+    ) -> None:
+        self._deadlines.discard(self)
+        task, self._task = self._task, None
+        # what asyncio.timeout does: a cancellation of someone else's goes before ours
+        alone = self._late and task is not None and task.uncancel() <= self._asked
+        if alone and kind is asyncio.CancelledError:
+            raise TimeoutError from exc

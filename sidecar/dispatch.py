@@ -10,24 +10,27 @@ other answer is the caller's, 4xx and 3xx included.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
+from urllib.parse import unquote_plus
 
 import orjson
 
 from sidecar import headers
+from sidecar.clock import Deadlines
 from sidecar.config.snapshot import ModelSpec, Snapshot, UpstreamSpec
 from sidecar.dialects import DIALECTS
 from sidecar.dialects.base import Dialect
 from sidecar.dialects.body import edited
 from sidecar.errors import UpstreamBroken, UpstreamError, UpstreamsFailed, UpstreamTimeout
+from sidecar.headers import AnswerHead
 from sidecar.sse import UsageStrip
 from sidecar.tap import AnswerTap, BlindTap, StreamTap, Tap
 from sidecar.types import Call, Decision, Edit, Failure
 from sidecar.upstream.base import UpstreamResponse, Upstreams
 from sidecar.upstream.health import Health, Replica, retry_after
 
-_RETRIED: Final = frozenset({408, 429}) | frozenset(range(500, 600))
+_RETRIED: Final = frozenset({408, 429})  # and 500 up
 # An unstreamed answer up to this size is whole before its first byte goes down,
 # so that one that breaks off can still be asked of the next model.
 _HOLD: Final = 1 << 18
@@ -39,47 +42,62 @@ class Attempt:
 
     model: ModelSpec
     reason: str  # the decision's, or fallback:N
+    idle_s: float  # how long it may be silent
     response: UpstreamResponse
+    head: AnswerHead
     held: tuple[bytes, ...]
     ended: bool  # the body is whole and in ``held``
     streaming: bool
     tap: Tap
     strip: UsageStrip | None  # where the router asked for a count that the app did not
-    failures: tuple[Failure, ...] = ()  # attempts before this one
+    failures: tuple[Failure, ...]  # attempts before this one
+    _replica: Replica
+
+    def close(self) -> None:
+        """The answer is over, or nobody waits for it any more. To be called once."""
+        Health.ended(self._replica)
+        self.response.close()
 
 
-async def dispatch(
-    call: Call, decision: Decision, snapshot: Snapshot, upstreams: Upstreams, health: Health
-) -> Attempt:
-    """The first candidate that begins to answer.
+class Dispatcher:
+    """Asks upstreams, for every request of a process."""
 
-    A candidate with several replicas is asked at each that may be asked, the
-    least loaded first. Where all fail: the last upstream's own error, as an
-    attempt to relay, or :class:`UpstreamsFailed` if none sent one.
-    """
-    trial = _Trial(call, upstreams, health)
-    try:
-        for last_resort in (False, True):
-            for index, name in enumerate((decision.model, *decision.fallbacks)):
-                reason = f"fallback:{index}" if index else decision.reason
-                attempt = await trial.of(snapshot.models[name], reason, forced=last_resort)
-                if attempt is not None:
-                    return attempt
-            if trial.failures:  # else every breaker is open: then asking is all that is left
-                break
-        return trial.refused()
-    except BaseException:
-        trial.drop_refusal()
-        raise
+    def __init__(self, upstreams: Upstreams, health: Health, deadlines: Deadlines) -> None:
+        self.upstreams = upstreams
+        self.health = health
+        self.deadlines = deadlines
+
+    async def dispatch(self, call: Call, decision: Decision, snapshot: Snapshot) -> Attempt:
+        """The first candidate that begins to answer.
+
+        A candidate with several replicas is asked at each that may be asked, the
+        least loaded first. Where all fail: the last upstream's own error, as an
+        attempt to relay, or :class:`UpstreamsFailed` if none sent one.
+        """
+        trial = _Trial(call, self)
+        try:
+            for last_resort in (False, True):
+                for index, name in enumerate((decision.model, *decision.fallbacks)):
+                    reason = f"fallback:{index}" if index else decision.reason
+                    attempt = await trial.of(snapshot.models[name], reason, forced=last_resort)
+                    if attempt is not None:
+                        return attempt
+                if trial.failures:  # else every breaker is open: then asking is all that is left
+                    break
+            return trial.refused()
+        except BaseException:
+            trial.drop_refusal()
+            raise
 
 
 class _Trial:
     """The attempts of one request, and what is left of those that failed."""
 
-    def __init__(self, call: Call, upstreams: Upstreams, health: Health) -> None:
+    __slots__ = ("_call", "_fault", "_from", "_loop", "_refusal", "failures")
+
+    def __init__(self, call: Call, dispatcher: Dispatcher) -> None:
         self._call = call
-        self._upstreams = upstreams
-        self._health = health
+        self._from = dispatcher
         self._loop = asyncio.get_running_loop()
         self._refusal: Attempt | None = None  # an upstream's own error, the latest
         self._fault: UpstreamError | None = None
@@ -88,8 +106,9 @@ class _Trial:
     async def of(self, model: ModelSpec, reason: str, *, forced: bool) -> Attempt | None:
         """Ask ``model`` at its replicas, in turn; None where none began to answer."""
         tried: set[str] = set()
+        health = self._from.health
         while True:
-            spec = self._health.pick(model.replicas, tried, self._loop.time())
+            spec = health.pick(model.replicas, tried, self._loop.time())
             if spec is None and forced and not tried:
                 spec = model.upstream
             if spec is None:
@@ -100,10 +119,10 @@ class _Trial:
                 return attempt
 
     async def _at(self, spec: UpstreamSpec, model: ModelSpec, reason: str) -> Attempt | None:
-        health = self._health
+        health = self._from.health
         replica = health.begin(spec)
         try:
-            attempt = await _attempt(self._call, spec, model, reason, self._upstreams)
+            attempt = await self._attempt(spec, model, reason, replica)
         except UpstreamError as exc:
             health.ended(replica)
             health.failed(replica, self._loop.time())
@@ -113,26 +132,48 @@ class _Trial:
         except BaseException:
             health.ended(replica)
             raise
-        attempt = replace(
-            attempt,
-            response=_Tracked(attempt.response, replica),
-            failures=tuple(self.failures),
-        )
         status = attempt.response.status
-        if status not in _RETRIED:
+        if status < 500 and status not in _RETRIED:
             health.answered(replica)
             self.drop_refusal()
             return attempt
-        fields = {name.lower(): value for name, value in attempt.response.headers}
-        health.failed(replica, self._loop.time(), retry_after(fields.get("retry-after")))
+        health.failed(replica, self._loop.time(), retry_after(attempt.head.retry_after))
         self.drop_refusal()
         self._refusal = attempt
         self.failures.append(Failure(model.name, f"status {status}"))
         return None
 
+    async def _attempt(
+        self, upstream: UpstreamSpec, model: ModelSpec, reason: str, replica: Replica
+    ) -> Attempt:
+        """One address asked, up to its first content; :class:`UpstreamError` if it has none."""
+        call = self._call
+        dialect = DIALECTS[call.dialect]
+        counting = call.usage_edit is not None and upstream.stream_usage
+        body = _body(call, model, counting=counting)
+        path = _path(dialect.path, call.query, upstream)
+        lines = headers.up(call.passed, upstream, readable=counting)
+        try:
+            with self._from.deadlines.limit(upstream.timeouts.first_content_s):
+                response = await self._from.upstreams.send(upstream, path, lines, body)
+                try:
+                    head = headers.down(response.headers)
+                    tap, streaming = _tap_for(response.status, head, dialect)
+                    held, ended = await _hold(response, tap, streaming)
+                except BaseException:
+                    response.close()
+                    raise
+        except TimeoutError:
+            raise UpstreamTimeout(f"{model.name} sent no content in time") from None
+        strip = UsageStrip() if counting and streaming and isinstance(tap, StreamTap) else None
+        return Attempt(
+            model, reason, upstream.timeouts.idle_s, response, head, tuple(held), ended,
+            streaming, tap, strip, tuple(self.failures), replica,
+        )  # fmt: skip
+
     def drop_refusal(self) -> None:
         if self._refusal is not None:
-            self._refusal.response.close()
+            self._refusal.close()
             self._refusal = None
 
     def refused(self) -> Attempt:
@@ -149,58 +190,32 @@ class _Trial:
         ) from fault
 
 
-class _Tracked:
-    """An answer whose end is told to its replica, once."""
-
-    def __init__(self, response: UpstreamResponse, replica: Replica) -> None:
-        self._response = response
-        self._replica: Replica | None = replica
-        self.status = response.status
-        self.reason = response.reason
-        self.headers = response.headers
-        self.read = response.read
-
-    def close(self) -> None:
-        if self._replica is not None:
-            Health.ended(self._replica)
-            self._replica = None
-        self._response.close()
+def _body(call: Call, model: ModelSpec, *, counting: bool) -> bytes:
+    """The caller's bytes, but for the model's name and, where needed, a count asked for."""
+    name = orjson.dumps(model.upstream_model)
+    start, end = call.model_span
+    if not counting or call.usage_edit is None:
+        return call.body[:start] + name + call.body[end:]
+    return edited(call.body, [Edit(start, end, name), call.usage_edit])
 
 
-async def _attempt(
-    call: Call, upstream: UpstreamSpec, model: ModelSpec, reason: str, upstreams: Upstreams
-) -> Attempt:
-    """One address asked, up to its first content; :class:`UpstreamError` if it has none."""
-    dialect = DIALECTS[call.dialect]
-    edits = [Edit(*call.model_span, orjson.dumps(model.upstream_model))]
-    counting = call.usage_edit is not None and upstream.stream_usage
-    if call.usage_edit is not None and counting:
-        edits.append(call.usage_edit)
-    body = edited(call.body, edits)
-    path = f"{dialect.path}?{call.query}" if call.query else dialect.path
-    fields = headers.up(call.headers, upstream, readable=counting)
-    try:
-        async with asyncio.timeout(upstream.timeouts.first_content_s):
-            response = await upstreams.send(upstream, path, fields, body)
-            try:
-                tap, streaming = _tap_for(response, dialect)
-                held, ended = await _hold(response, tap, streaming)
-            except BaseException:
-                response.close()
-                raise
-    except TimeoutError:
-        raise UpstreamTimeout(f"{model.name} sent no content in time") from None
-    strip = UsageStrip() if counting and streaming and isinstance(tap, StreamTap) else None
-    return Attempt(model, reason, response, tuple(held), ended, streaming, tap, strip)
+def _path(path: str, query: str, upstream: UpstreamSpec) -> str:
+    """The path below the base URL, with the upstream's own query before the caller's."""
+    if upstream.asked:
+        own = {name for name, _ in upstream.query}
+        kept = [
+            pair
+            for pair in query.split("&")
+            if pair and unquote_plus(pair.partition("=")[0]) not in own
+        ]
+        return f"{path}?{'&'.join([upstream.asked, *kept])}"
+    return f"{path}?{query}" if query else path
 
 
-def _tap_for(response: UpstreamResponse, dialect: Dialect) -> tuple[Tap, bool]:
-    fields = {name.lower(): value for name, value in response.headers}
+def _tap_for(status: int, head: AnswerHead, dialect: Dialect) -> tuple[Tap, bool]:
     # a refusal is the caller's to read, in whatever shape it comes
-    streaming = response.status < 300 and (
-        fields.get("content-type", "").lower().startswith("text/event-stream")
-    )
-    if fields.get("content-encoding", "identity") != "identity":
+    streaming = status < 300 and head.content_type.startswith("text/event-stream")
+    if head.compressed:
         return BlindTap(), streaming
     return (StreamTap(dialect) if streaming else AnswerTap(dialect)), streaming
 

@@ -1,110 +1,137 @@
-"""The caller's side of an answer: a head, chunks, an end, straight to the socket.
+"""The caller's side of an answer: a head, pieces, an end, straight to the socket.
 
-aiohttp's response classes cost more than the rest of the path together, so
-this writes through the connection's stream writer: one head, each chunk flushed
-as it comes, the transport drained before the next is asked for, so that a slow
-reader slows the upstream and does not fill the memory.
+A head waits for the first piece of its body, so that most answers are one write.
+Each piece is flushed as it comes. Where the caller reads slowly, :meth:`full` says
+so and :meth:`drained` waits: a slow reader slows the upstream and does not fill the
+memory.
 """
 
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Final, cast
-
-from aiohttp import HttpVersion11, hdrs
-from aiohttp.web import BaseRequest
-from multidict import CIMultiDict
+from typing import Final, Protocol
 
 from sidecar.errors import SidecarError
 
-if TYPE_CHECKING:
-    from aiohttp.http import StreamWriter
-
 _BODILESS: Final = frozenset({204, 304})
+_LINES: Final = {
+    status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus
+}
 
 
 class HangUp(SidecarError):
     """The caller is gone: nothing more can be sent."""
 
 
+class Wire(Protocol):
+    """What an answer asks of its connection."""
+
+    full: bool  # more is buffered than the caller should be sent ahead of reading
+
+    def write(self, data: bytes) -> None:
+        """Send bytes, or raise :class:`HangUp`."""
+        ...
+
+    async def drained(self) -> None:
+        """Wait until it is not ``full``; :class:`HangUp` where the caller leaves first."""
+        ...
+
+    def abort(self) -> None: ...
+
+
 class Downstream:
-    """The answer to one request. Used once, by one task.
+    """The answer to one request. Used once, by one task."""
 
-    It is also what the handler returns to aiohttp's server, which asks it only
-    to finish and whether the connection lives on.
-    """
+    __slots__ = (
+        "_bodiless", "_chunked", "_head", "_http10", "_wire",
+        "bytes_sent", "ended", "keep_alive", "started",
+    )  # fmt: skip
 
-    def __init__(self, request: BaseRequest) -> None:
-        self._request = request
-        self._writer = cast("StreamWriter", request.writer)
-        self._ended = False
-        self.keep_alive = request.keep_alive
+    def __init__(
+        self, wire: Wire, *, keep_alive: bool, http10: bool = False, bodiless: bool = False
+    ) -> None:
+        self._wire = wire
+        self._http10 = http10
+        self._bodiless = bodiless  # the answer to HEAD: a body would be the next one's start
+        self._head = b""  # not sent yet
+        self._chunked = False
+        self.keep_alive = keep_alive
         self.started = False
-        self.bytes_sent = 0
+        self.ended = False
+        self.bytes_sent = 0  # of the body
 
-    async def start(self, status: int, reason: str, headers: CIMultiDict[str]) -> None:
-        """Send the head. A body without a declared length is chunked, or ends the connection."""
-        if hdrs.CONTENT_LENGTH not in headers and status not in _BODILESS:
-            if self._request.version >= HttpVersion11:
-                headers[hdrs.TRANSFER_ENCODING] = "chunked"
-                self._writer.enable_chunking()
-            else:
-                self.keep_alive = False
+    def start(self, status: int, reason: str, lines: bytes, length: bytes | int | None) -> None:
+        """Give the head. Without a ``length`` the body is chunked, or ends the connection.
+
+        ``lines`` are header lines, each with its end, but those that frame the body.
+        """
+        if length is not None:
+            framing = b"Content-Length: %d\r\n" % int(length)
+        elif status in _BODILESS:
+            framing = b""
+        elif self._http10:
+            framing, self.keep_alive = b"", False
+        else:
+            framing, self._chunked = b"Transfer-Encoding: chunked\r\n", True
         if not self.keep_alive:
-            headers[hdrs.CONNECTION] = "close"
-        elif self._request.version < HttpVersion11:
-            headers[hdrs.CONNECTION] = "keep-alive"
+            framing += b"Connection: close\r\n"
+        elif self._http10:
+            framing += b"Connection: keep-alive\r\n"
         self.started = True
-        if not (reason and reason.isascii() and reason.isprintable()):
-            reason = _phrase(status)
-        await self._writer.write_headers(f"HTTP/1.1 {status} {reason}", headers)
+        self._head = _status_line(status, reason) + lines + framing + b"\r\n"
 
-    async def write(self, chunk: bytes) -> None:
-        """Send bytes and wait until the socket took them; :class:`HangUp` if it is gone."""
-        try:
-            await self._writer.write(chunk, drain=False)
-            await self._writer.drain()
-        except ConnectionError as exc:
-            raise HangUp("the caller closed the connection") from exc
-        self.bytes_sent += len(chunk)
+    def write(self, piece: bytes) -> None:
+        """Send a piece of the body, at once; :class:`HangUp` if the caller is gone."""
+        size = len(piece)
+        if self._bodiless or not size:
+            return
+        data = b"%x\r\n%b\r\n" % (size, piece) if self._chunked else piece
+        if self._head:
+            data, self._head = self._head + data, b""
+        self._wire.write(data)
+        self.bytes_sent += size
 
-    async def finish(self) -> None:
-        """End a whole body."""
-        try:
-            await self._writer.write_eof()
-        except ConnectionError as exc:
-            raise HangUp("the caller closed the connection") from exc
-        self._ended = True
+    @property
+    def full(self) -> bool:
+        """Whether to wait for :meth:`drained` before the next piece."""
+        return self._wire.full
+
+    async def drained(self) -> None:
+        """Wait until the caller has read enough; :class:`HangUp` if it never will."""
+        await self._wire.drained()
+
+    def finish(self, last: bytes = b"") -> None:
+        """End a whole body, with its last piece if there is one left."""
+        size = 0 if self._bodiless else len(last)
+        if not self._chunked:
+            data = last if size else b""
+        elif size:
+            data = b"%x\r\n%b\r\n0\r\n\r\n" % (size, last)
+        else:
+            data = b"0\r\n\r\n"
+        if self._head:
+            data, self._head = self._head + data, b""
+        if data:
+            self._wire.write(data)
+        self.bytes_sent += size
+        self.ended = True
 
     def abort(self) -> None:
         """Cut the connection: the only honest end of a body that will not be whole."""
         self.keep_alive = False
-        self._ended = True
-        transport = self._request.transport
-        if transport is not None:
-            transport.abort()
+        self.ended = True
+        self._wire.abort()
 
-    async def answer(self, status: int, headers: CIMultiDict[str], body: bytes) -> None:
-        """A whole answer of the sidecar's own, in one write."""
-        headers[hdrs.CONTENT_TYPE] = "application/json"
-        headers[hdrs.CONTENT_LENGTH] = str(len(body))
-        await self.start(status, "", headers)
-        # to HEAD a body would be the start of the next answer
-        await self.write(b"" if self._request.method == "HEAD" else body)
-        await self.finish()
-
-    # -- what aiohttp's server asks of a handler's result ---------------------------
-
-    async def prepare(self, request: BaseRequest) -> None:
-        return None
-
-    async def write_eof(self) -> None:
-        if not self._ended:
-            self.abort()
+    def answer(self, status: int, lines: bytes, body: bytes) -> None:
+        """A whole answer of the sidecar's own."""
+        self.start(status, "", lines + b"Content-Type: application/json\r\n", len(body))
+        self.finish(body)
 
 
-def _phrase(status: int) -> str:
-    try:
-        return HTTPStatus(status).phrase
-    except ValueError:
-        return "Unknown"
+def _status_line(status: int, reason: str) -> bytes:
+    usual = _LINES.get(status)
+    if usual is not None and (not reason or usual[13:-2] == reason.encode("utf-8", "replace")):
+        return usual
+    if not (reason and reason.isascii() and reason.isprintable()):
+        return usual or b"HTTP/1.1 %d Unknown\r\n" % status
+    return f"HTTP/1.1 {status} {reason}\r\n".encode()

@@ -3,170 +3,217 @@
 Hop-by-hop headers end here, with those that ``Connection`` names (RFC 9110,
 section 7.6.1). The router's own travel neither up nor, from an upstream, down.
 A caller's credentials stay here unless its upstream says ``auth: passthrough``.
+
+Headers are bytes from one socket to the other, and each head is gone through
+once: what comes of that are lines ready to send, and the few values that the
+router itself looks at.
 """
 
 from __future__ import annotations
 
-import difflib
-import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final
-
-from multidict import CIMultiDict
 
 from sidecar.account import decision_ms
 from sidecar.clock import Clock
 from sidecar.config.snapshot import UpstreamSpec
 from sidecar.errors import BadRequest
-from sidecar.types import Call, Decision, Hints
+from sidecar.types import Call, Decision, Passed
+
+Fields = Sequence[tuple[bytes, bytes]]
 
 _HOP_BY_HOP: Final = frozenset(
     {
-        "connection",
-        "keep-alive",
-        "proxy-authenticate",
-        "proxy-authorization",
-        "proxy-connection",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
+        b"connection",
+        b"keep-alive",
+        b"proxy-authenticate",
+        b"proxy-authorization",
+        b"proxy-connection",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
     }
 )
-_CREDENTIALS: Final = frozenset({"authorization", "x-api-key", "api-key"})
+_CREDENTIALS: Final = frozenset({b"authorization", b"x-api-key", b"api-key"})
 # Of the caller's connection or body as it came here, not of what is sent on.
-_NOT_UP: Final = _HOP_BY_HOP | {"host", "content-length", "content-encoding", "expect", "cookie"}
-_UNSAFE: Final = re.compile(r"[^\t\x20-\x7e]")
-_NOT_DOWN: Final = _HOP_BY_HOP | {"server-timing"}
+_NOT_UP: Final = _HOP_BY_HOP | {
+    b"host",
+    b"content-length",
+    b"content-encoding",
+    b"expect",
+    b"cookie",
+}
+_SEEN: Final = frozenset({b"content-type", b"sec-fetch-site"})  # sent on, and looked at here
+_OF_NOTE: Final = _NOT_UP | _CREDENTIALS | _SEEN | {b"accept-encoding"}
+_NOT_DOWN: Final = _HOP_BY_HOP | {b"server-timing", b"content-length"}
+_OF_NOTE_DOWN: Final = _NOT_DOWN | {b"content-type", b"content-encoding", b"retry-after"}
+_OURS: Final = b"x-router-"
+_IN_LINES: Final = bytes([0x09, 0x0A, 0x0D, *range(0x20, 0x7F)])
+_SAFE: Final = bytes(c if c == 0x09 or 0x20 <= c < 0x7F else 0x3F for c in range(256))
 
 
-def up(
-    headers: Iterable[tuple[str, str]], upstream: UpstreamSpec, *, readable: bool = False
-) -> list[tuple[str, str]]:
-    """The caller's headers as they go to ``upstream``, with that upstream's credentials.
+@dataclass(frozen=True, slots=True)
+class RequestHead:
+    """A request's headers, gone through once."""
+
+    said: Mapping[bytes, bytes] = field(repr=False)  # those of note; repeated ones joined by ", "
+    router: Mapping[str, str] = field(repr=False)  # the caller's x-router-* options
+    passed: Passed
+    size: int  # bytes
+
+    def get(self, name: bytes) -> str | None:
+        """The value of a header of note, or None."""
+        value = self.said.get(name)
+        return None if value is None else value.decode("utf-8", "surrogateescape")
+
+
+def read(fields: Fields) -> RequestHead:
+    """Sort a caller's headers into what may go up and what is for the router."""
+    head = _sort(fields, frozenset())
+    connection = head.said.get(b"connection")
+    if connection is not None and (named := _named(connection)):
+        return _sort(fields, named)
+    return head
+
+
+def _sort(fields: Fields, named: Collection[bytes]) -> RequestHead:
+    plain: list[bytes] = []
+    credentials = encoding = b""
+    said: dict[bytes, bytes] = {}
+    router: dict[str, str] = {}
+    for name, value in fields:
+        low = name.lower()
+        if low not in _OF_NOTE:
+            if low[:9] == _OURS:
+                text = value.strip().decode("utf-8", "surrogateescape")
+                router[low.decode("latin-1")] = text
+            elif not named or low not in named:
+                plain += (name, b": ", value, b"\r\n")
+            continue
+        own = value.strip(b" \t")
+        said[low] = said[low] + b", " + own if low in said else own
+        if low in _NOT_UP or low in named:
+            continue
+        if low in _CREDENTIALS:
+            credentials += name + b": " + value + b"\r\n"
+        elif low in _SEEN:
+            plain += (name, b": ", value, b"\r\n")
+        else:
+            encoding += name + b": " + value + b"\r\n"
+    block = b"".join(plain)
+    if block.count(b"\n") != len(plain) >> 2 or block.count(b"\r") != len(plain) >> 2:
+        # the parser lets none through: were it to, a header could forge another here
+        raise BadRequest("A header holds a line break.", code="invalid_http")
+    size = len(block) + len(credentials) + len(encoding)
+    size += sum(map(len, said.values())) + sum(map(len, router.values()))
+    return RequestHead(said, router, Passed(block, encoding, credentials), size)
+
+
+def _named(connection: bytes) -> set[bytes]:
+    """What a ``Connection`` header names, beside what it says of itself."""
+    tokens = {token.strip().lower() for token in connection.split(b",")}
+    return tokens - {b"close", b"keep-alive", b""}
+
+
+def up(passed: Passed, upstream: UpstreamSpec, *, readable: bool = False) -> bytes:
+    """The lines that go to ``upstream``, with what that upstream wants sent.
 
     ``readable`` asks for an answer that is not compressed: one event of it is
     the router's own and must be found.
     """
-    keep_credentials = upstream.auth == "passthrough"
-    headers = list(headers)
-    named = _named_by_connection(headers)
-    sent = [
-        (name, value)
-        for name, value in headers
-        if (low := name.lower()) not in _NOT_UP
-        and low not in named
-        and not low.startswith("x-router-")
-        and (keep_credentials or low not in _CREDENTIALS)
-    ]
-    if readable:
-        sent = [(name, value) for name, value in sent if name.lower() != "accept-encoding"]
-        sent.append(("Accept-Encoding", "identity"))
-    if upstream.key is not None:
-        if upstream.auth == "bearer":
-            sent.append(("Authorization", f"Bearer {upstream.key.reveal()}"))
-        elif upstream.auth == "x-api-key":
-            sent.append(("x-api-key", upstream.key.reveal()))
-    return sent
+    lines = passed.plain + (b"Accept-Encoding: identity\r\n" if readable else passed.encoding)
+    if upstream.auth == "passthrough":
+        lines += passed.credentials
+    if upstream.replaced:
+        lines = _without(lines, upstream.replaced)
+    return lines + upstream.sent
 
 
-def down(headers: Iterable[tuple[str, str]]) -> CIMultiDict[str]:
+def _without(lines: bytes, names: Collection[bytes]) -> bytes:
+    kept = (
+        line
+        for line in lines.split(b"\r\n")[:-1]
+        if line.partition(b":")[0].strip().lower() not in names
+    )
+    return b"".join(line + b"\r\n" for line in kept)
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerHead:
+    """An upstream's headers, gone through once."""
+
+    lines: bytes = field(repr=False)  # that go down
+    length: bytes | None  # Content-Length
+    content_type: str  # in small letters
+    compressed: bool
+    retry_after: str | None
+
+
+def down(fields: Fields) -> AnswerHead:
     """An upstream's headers as they go to the caller."""
-    headers = list(headers)
-    named = _named_by_connection(headers)
-    passed: CIMultiDict[str] = CIMultiDict()
-    for name, value in headers:
-        low = name.lower()
-        if low in _NOT_DOWN or low in named or low.startswith("x-router-"):
-            continue
-        # bytes outside ASCII arrive as surrogates, which cannot be written again, and
-        # a control that one parser lets through may be a line's end to another
-        safe = value.isascii() and value.isprintable()
-        passed.add(name, value if safe else _UNSAFE.sub("?", value))
-    return passed
-
-
-def _named_by_connection(headers: list[tuple[str, str]]) -> set[str]:
-    return {
-        token.strip().lower()
-        for name, value in headers
-        if name.lower() == "connection"
-        for token in value.split(",")
-    }
-
-
-def hints(headers: Iterable[tuple[str, str]]) -> Hints:
-    """What the caller asked of the router; :class:`BadRequest` for what it cannot heed."""
-    said = {low: value for name, value in headers if (low := name.lower()).startswith("x-router-")}
-    if not said:
-        return _NO_HINTS
-    for name in said.keys() - _OPTIONS:  # a typo must not pass for a wish that was heard
-        near = difflib.get_close_matches(name, _OPTIONS, n=1)
-        hint = f"Did you mean `{near[0]}`?" if near else f"Use one of: {', '.join(_OPTIONS)}."
-        raise BadRequest(
-            f"`{name[:80]}` is not an option of the router. {hint}",
-            param=name[:80],
-            code="unknown_option",
-        )
-    quality = _number(said, "x-router-quality", 0.0, 1.0)
-    cost = _number(said, "x-router-max-cost-usd", 0.0, float("inf"))
-    return Hints(
-        session=_text(said, "x-router-session"),
-        tenant=_text(said, "x-router-tenant"),
-        quality=quality,
-        max_cost_usd=cost,
-        explain=said.get("x-router-explain") == "1",
+    lines, said = _sorted_down(fields, ())
+    connection = said.get(b"connection")
+    if connection is not None and (named := _named(connection)):
+        lines, said = _sorted_down(fields, named)
+    kind, coding, wait = (
+        said.get(b"content-type"), said.get(b"content-encoding"), said.get(b"retry-after"),
+    )  # fmt: skip
+    return AnswerHead(
+        lines,
+        said.get(b"content-length"),
+        "" if kind is None else kind.decode("latin-1").lower(),
+        coding is not None and coding.lower() != b"identity",
+        None if wait is None else wait.decode("latin-1"),
     )
 
 
-_NO_HINTS: Final = Hints()
-_OPTIONS: Final = (
-    "x-router-session",
-    "x-router-tenant",
-    "x-router-quality",
-    "x-router-max-cost-usd",
-    "x-router-explain",
-)
+def _sorted_down(fields: Fields, named: Collection[bytes]) -> tuple[bytes, dict[bytes, bytes]]:
+    parts: list[bytes] = []
+    said: dict[bytes, bytes] = {}
+    for name, value in fields:
+        low = name.lower()
+        if low in _OF_NOTE_DOWN:
+            said[low] = said[low] + b", " + value if low in said else value
+            if low in _NOT_DOWN:
+                continue
+        if low[:9] == _OURS or (named and low in named):
+            continue
+        parts += (name, b": ", value, b"\r\n")
+    lines = b"".join(parts)
+    ends = len(parts) >> 2
+    if lines.translate(None, _IN_LINES) or lines.count(b"\n") != ends or lines.count(b"\r") != ends:
+        # bytes outside ASCII mean what each reader likes, and a control that one
+        # parser lets through may be a line's end to another
+        parts[2::4] = [value.translate(_SAFE) for value in parts[2::4]]
+        lines = b"".join(parts)
+    return lines, said
 
 
-def _text(said: dict[str, str], name: str) -> str | None:
-    value = said.get(name)
-    if value is not None and len(value) > 256:
-        raise BadRequest(f"`{name}` is longer than 256 characters.", param=name)
-    if value is not None and not value.isprintable():  # bytes that are no UTF-8 among them
-        raise BadRequest(f"`{name}` must be printable text in UTF-8.", param=name)
-    return value or None
-
-
-def _number(said: dict[str, str], name: str, low: float, high: float) -> float | None:
-    value = said.get(name)
-    if value is None:
-        return None
-    try:
-        number = float(value)
-    except ValueError:
-        number = -1.0
-    if not low <= number <= high:
-        span = f"from {low:g} to {high:g}" if high < float("inf") else f"from {low:g} up"
-        raise BadRequest(f"`{name}` must be a number {span}.", param=name)
-    return number
-
-
-def add_router(head: CIMultiDict[str], call: Call, decision: Decision, clock: Clock) -> None:
+def of_router(call: Call, decision: Decision, model: str, reason: str, clock: Clock) -> bytes:
     """What every answer says of its routing, once each.
 
-    The model and the reason are the decision's; a fallback overwrites them.
+    ``model`` and ``reason`` are the attempt's: a fallback has its own.
     """
-    head["x-router-model"] = decision.model
-    head["x-router-route"] = decision.route
-    head["x-router-reason"] = decision.reason
-    head["x-router-decision-ms"] = f"{decision_ms(clock):.3f}"
-    head["x-router-request-id"] = call.request_id
-    head["Server-Timing"] = clock.server_timing()
+    lines = (
+        f"x-router-model: {model}\r\nx-router-route: {decision.route}\r\n"
+        f"x-router-reason: {reason}\r\nx-router-decision-ms: {decision_ms(clock):.3f}\r\n"
+        f"x-router-request-id: {call.request_id}\r\nServer-Timing: {clock.server_timing()}\r\n"
+    )
     if call.hints.explain:
         said = [f"{step.stage}: {step.verdict}" for step in decision.steps]
         said += [
             f"{c.model} has {c.probability:.3f} for {c.cost_usd:.2g} USD"
+            if c.probability is not None
+            else f"{c.model} for {c.cost_usd:.2g} USD"
             for c in decision.candidates
         ]
-        head["x-router-explain"] = " | ".join(said).encode("ascii", "replace").decode()[:2000]
+        told = " | ".join(said).encode("ascii", "replace").translate(_SAFE).decode()[:2000]
+        lines += f"x-router-explain: {told}\r\n"
+    return lines.encode("ascii", "replace")
+
+
+def lines_of(fields: Iterable[tuple[str, str]]) -> bytes:
+    """Headers of the sidecar's own as lines; their names and values are plain ASCII."""
+    return "".join(f"{name}: {value}\r\n" for name, value in fields).encode("ascii")

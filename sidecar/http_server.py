@@ -1,4 +1,4 @@
-"""HTTP/1.1 beneath the handlers: aiohttp's server, with what it leaves open closed.
+"""HTTP/1.1 beneath the admin port: aiohttp's server, with what it leaves open closed.
 
 Its parser refuses what a proxy must refuse. Here that refusal becomes an error
 in JSON on the last answer of a connection, without a word of the request in a
@@ -11,66 +11,27 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 from collections.abc import Callable
 from typing import Any, Final
 
 from aiohttp import web
 from aiohttp.http_exceptions import BadHttpMessage, LineTooLong
 from aiohttp.web_protocol import RequestHandler
-from multidict import CIMultiDict
 
-from sidecar.dialects import DIALECTS
-from sidecar.dialects.base import Dialect
-from sidecar.downstream import Downstream
 from sidecar.errors import (
     BadRequest,
-    Forbidden,
     HeadersTooLarge,
     HeaderTimeout,
     Internal,
-    MethodNotAllowed,
     RequestError,
-    TooManyRequests,
-    UpstreamsFailed,
     trace,
 )
+from sidecar.refusal import error_answer, new_request_id
 
 log = logging.getLogger("sidecar.http")
 
 Refused = Callable[[int, str | None], None]  # told the status and code of each refusal
 _LINE_ENDS: Final = b"\r\n"
-_OWN_SITE: Final = frozenset({"none", "same-origin"})
-
-
-def new_request_id() -> str:
-    """Unique, and of no meaning: 96 random bits."""
-    return f"req_{os.urandom(12).hex()}"
-
-
-def error_answer(
-    dialect: Dialect | None, exc: RequestError, request_id: str
-) -> tuple[CIMultiDict[str], bytes]:
-    """The head and body of an error, in the caller's dialect as far as it is known."""
-    head = CIMultiDict({"x-router-request-id": request_id, "x-request-id": request_id})
-    if isinstance(exc, MethodNotAllowed):
-        head["Allow"] = exc.allow
-    if isinstance(exc, TooManyRequests):
-        head["Retry-After"] = "1"
-    if isinstance(exc, UpstreamsFailed):
-        head["x-should-retry"] = "false"
-    speaker = dialect or DIALECTS["chat"]
-    return head, speaker.error(exc, request_id)
-
-
-def refuse_a_page(request: web.BaseRequest) -> None:
-    """:class:`Forbidden` for what a browser says that a page of another site sent.
-
-    Any page may post to 127.0.0.1: it cannot read the answer, but it could spend
-    the operator's money or throw the kill switch.
-    """
-    if request.headers.get("Sec-Fetch-Site", "none") not in _OWN_SITE:
-        raise Forbidden("A web page of another site may not use the sidecar.", code="cross_site")
 
 
 class Server(web.Server):
@@ -211,8 +172,8 @@ class Connection(RequestHandler):
             fault = Internal("The sidecar failed.")
         if request.writer.output_size > 0:
             raise ConnectionError("the answer has begun")
-        self._server.refused(fault.status, fault.code)
-        return Refusal(request, fault)
+        self._refuse(fault)
+        return _Answered()
 
     def log_exception(self, *args: Any, **kwargs: Any) -> None:
         """aiohttp would log the exception, and a parser's quotes what was sent."""
@@ -223,19 +184,13 @@ class Connection(RequestHandler):
         log.log(logging.DEBUG if quiet else logging.ERROR, "connection failed: %s", trace(exc))
 
 
-class Refusal:
-    """The answer to what is no request. The last one of its connection."""
+class _Answered:
+    """What aiohttp asks of an answer, of one that is out already: its connection's last."""
 
     keep_alive = False
-
-    def __init__(self, request: web.BaseRequest, fault: RequestError) -> None:
-        self._answer = Downstream(request)
-        self._fault = fault
 
     async def prepare(self, request: web.BaseRequest) -> None:
         return None
 
     async def write_eof(self) -> None:
-        self._answer.keep_alive = False
-        head, body = error_answer(None, self._fault, new_request_id())
-        await self._answer.answer(self._fault.status, head, body)
+        return None

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from sidecar import headers
 from sidecar.dialects.base import Dialect, input_bound
 from sidecar.dialects.body import model_span, parse_object
 from sidecar.errors import BadRequest
+from sidecar.headers import RequestHead
+from sidecar.hints import hints
 from sidecar.types import Call
 
 
@@ -18,15 +18,15 @@ class Received:
 
     request_id: str
     dialect: Dialect
-    headers: Sequence[tuple[str, str]] = field(repr=False)
+    head: RequestHead
     body: bytes = field(repr=False)
     query: str = ""
 
 
 def parse(received: Received) -> Call:
     """What the request asks; :class:`BadRequest` with a sentence where it cannot be read."""
-    check_content_type(received.headers)
-    hints = headers.hints(received.headers)
+    check_content_type(received.head)
+    wishes = hints(received.head.router)
     body = parse_object(received.body)
     asked = received.dialect.read(body)
     return Call(
@@ -40,20 +40,21 @@ def parse(received: Received) -> Call:
         needs=asked.needs,
         input_tokens=input_bound(len(received.body), asked),
         max_output_tokens=asked.max_output_tokens,
-        hints=hints,
-        headers=tuple(received.headers),
+        hints=wishes,
+        passed=received.head.passed,
         query=received.query,
         usage_edit=received.dialect.usage_edit(received.body, body),
     )
 
 
-def check_content_type(fields: Sequence[tuple[str, str]]) -> None:
+def check_content_type(head: RequestHead) -> None:
     """JSON, or nothing said: curl's default is a form, and a form is refused."""
-    for name, value in fields:
-        if name.lower() == "content-type":
-            kind = value.split(";")[0].strip().lower()
-            if kind != "application/json" and not kind.endswith("+json"):
-                raise BadRequest(
-                    f"The content type is {kind[:80]!r}. Send `Content-Type: application/json`.",
-                    code="unsupported_content_type",
-                )
+    value = head.said.get(b"content-type")
+    if value is None or value == b"application/json":
+        return
+    kind = value.decode("utf-8", "replace").split(";")[0].strip().lower()
+    if kind != "application/json" and not kind.endswith("+json"):
+        raise BadRequest(
+            f"The content type is {kind[:80]!r}. Send `Content-Type: application/json`.",
+            code="unsupported_content_type",
+        )

@@ -18,7 +18,6 @@ from sidecar.account import entry, record
 from sidecar.clock import Clock
 from sidecar.config.snapshot import Snapshot
 from sidecar.decide import choose, fall_back, plan
-from sidecar.dispatch import dispatch
 from sidecar.downstream import Downstream
 from sidecar.errors import (
     ClassifierDown,
@@ -49,11 +48,11 @@ async def handle(received: Received, answer: Downstream, runtime: Runtime, clock
 
     outcome: Callable[[], Outcome] = partial(unanswered, decision, clock)
     try:
-        attempt = await dispatch(call, decision, snapshot, runtime.upstreams, runtime.health)
+        attempt = await runtime.dispatcher.dispatch(call, decision, snapshot)
         clock.lap("upstream")
         relay = Relay(call, attempt, answer, clock)
         outcome = relay.outcome
-        await relay.run(decision)
+        await relay.run(decision, runtime.deadlines)
     except UpstreamsFailed as exc:
         outcome = partial(unanswered, decision, clock, exc)
         raise

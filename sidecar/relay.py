@@ -1,18 +1,17 @@
 """The answer, byte for byte, from an upstream to the caller.
 
-Every chunk is sent as it comes and a tap reads a copy of it. A stream that
-fails after content ends with an error event in the caller's dialect; a body of
-a declared kind that fails ends with a cut connection. Neither ever looks whole.
+Every piece is sent as it comes, from the callback that brought it, and a tap reads a
+copy of it. A stream that fails after content ends with an error event in the caller's
+dialect; a body of a declared kind that fails ends with a cut connection. Neither ever
+looks whole.
 """
 
 from __future__ import annotations
 
-import asyncio
-
-from multidict import CIMultiDict
+from collections.abc import Awaitable
 
 from sidecar import headers
-from sidecar.clock import Clock
+from sidecar.clock import Clock, Deadlines, Limit
 from sidecar.dialects import DIALECTS
 from sidecar.dispatch import Attempt
 from sidecar.downstream import Downstream, HangUp
@@ -28,6 +27,8 @@ class Relay:
     caller who hangs up has still been charged for.
     """
 
+    __slots__ = ("_answer", "_attempt", "_call", "_clock", "_ended", "_first_ms", "_limit")
+
     def __init__(self, call: Call, attempt: Attempt, answer: Downstream, clock: Clock) -> None:
         self._call = call
         self._attempt = attempt
@@ -35,92 +36,94 @@ class Relay:
         self._clock = clock
         self._first_ms = clock.elapsed_ms()
         self._ended = "hang-up"  # until something else is known
+        self._limit: Limit | None = None
 
-    async def run(self, decision: Decision) -> None:
+    async def run(self, decision: Decision, deadlines: Deadlines) -> None:
         """Send the whole answer. Returns also when the caller is gone or the upstream fails."""
         attempt = self._attempt
         try:
-            await self._answer.start(
-                attempt.response.status, attempt.response.reason, self._head(decision)
-            )
-            await self._copy()
-            await self._answer.finish()
+            self._start(decision)
+            if attempt.ended and attempt.strip is None:
+                self._check_whole()
+                self._answer.finish(b"".join(attempt.held))
+            else:
+                await self._copy(deadlines)
             self._ended = "complete" if attempt.response.status < 400 else "refused"
         except HangUp:
             return
         except UpstreamError as exc:
             self._ended = "upstream-broken"
-            await self._break_off(exc)
+            self._break_off(exc)
         finally:
-            attempt.response.close()
+            attempt.close()
 
-    async def _copy(self) -> None:
-        attempt, tap = self._attempt, self._attempt.tap
+    def _start(self, decision: Decision) -> None:
+        attempt, head = self._attempt, self._attempt.head
+        lines = head.lines + headers.of_router(
+            self._call, decision, attempt.model.name, attempt.reason, self._clock
+        )
+        length: bytes | int | None = head.length
+        if attempt.streaming:
+            lines += b"X-Accel-Buffering: no\r\n"
+            length = None  # a declared one would leave no room for an error event
+        elif attempt.ended:
+            length = sum(map(len, attempt.held))
+        self._answer.start(attempt.response.status, attempt.response.reason, lines, length)
+
+    async def _copy(self, deadlines: Deadlines) -> None:
+        attempt = self._attempt
         if attempt.held:
-            await self._pass(b"".join(attempt.held))
+            wait = self._pass(b"".join(attempt.held))
+            if wait is not None:
+                await wait
         if not attempt.ended:
-            idle = attempt.model.upstream.timeouts.idle_s
-            while chunk := await self._next(idle):
-                tap.feed(chunk)
-                await self._pass(chunk)
-        if attempt.strip is not None and (rest := attempt.strip.rest()):
-            await self._answer.write(rest)
-        if attempt.streaming and not tap.whole and attempt.response.status < 300:
-            raise UpstreamBroken("the stream ended without its end")
+            try:
+                with deadlines.limit(attempt.idle_s) as self._limit:
+                    await attempt.response.pump(self._take)
+            except TimeoutError:
+                raise UpstreamTimeout(f"nothing came for {attempt.idle_s:g} s") from None
+        rest = attempt.strip.rest() if attempt.strip is not None else b""
+        if rest:
+            self._answer.write(rest)
+        self._check_whole()
+        self._answer.finish()
 
-    async def _pass(self, chunk: bytes) -> None:
+    def _take(self, piece: bytes) -> Awaitable[None] | None:
+        """What the upstream sent just now: on to the caller, and a copy to the tap."""
+        if self._limit is not None:
+            self._limit.touched = True
+        self._attempt.tap.feed(piece)
+        return self._pass(piece)
+
+    def _pass(self, piece: bytes) -> Awaitable[None] | None:
         strip = self._attempt.strip
         if strip is not None:
-            chunk = strip.feed(chunk)
-        if chunk:
-            await self._answer.write(chunk)
+            piece = strip.feed(piece)
+        self._answer.write(piece)
+        return self._answer.drained() if self._answer.full else None
 
-    async def _next(self, idle_s: float) -> bytes:
-        try:
-            async with asyncio.timeout(idle_s):
-                return await self._attempt.response.read()
-        except TimeoutError:
-            raise UpstreamTimeout(f"nothing came for {idle_s:g} s") from None
+    def _check_whole(self) -> None:
+        attempt = self._attempt
+        if attempt.streaming and not attempt.tap.whole and attempt.response.status < 300:
+            raise UpstreamBroken("the stream ended without its end")
 
-    async def _break_off(self, fault: UpstreamError) -> None:
-        if isinstance(self._attempt.tap, BlindTap):
-            self._answer.abort()  # plain text in a compressed stream would be no event
+    def _break_off(self, fault: UpstreamError) -> None:
+        """End what will not be whole, so that nobody takes it for whole."""
+        attempt, answer = self._attempt, self._answer
+        if isinstance(attempt.tap, BlindTap) or not attempt.streaming:
+            answer.abort()  # plain text in a compressed stream would be no event
             return
-        if not self._attempt.streaming or self._attempt.tap.error:
-            # an error in band has been passed on already: the stream may just end
-            if self._attempt.streaming:
-                await self._quietly_finish()
-            else:
-                self._answer.abort()
-            return
-        said = UpstreamsFailed(
-            f"The model's answer broke off: {fault}.", status=fault.status, code=fault.code
-        )
-        event = DIALECTS[self._call.dialect].error_event(said, self._call.request_id)
+        event = b""
+        if not attempt.tap.error:  # else an error in band has been passed on already
+            said = UpstreamsFailed(
+                f"The model's answer broke off: {fault}.", status=fault.status, code=fault.code
+            )
+            event = DIALECTS[self._call.dialect].error_event(said, self._call.request_id)
+            event = b"\n\n" + event  # the blank line ends whatever half event came before
         try:
-            # the blank line ends whatever half event came before
-            await self._answer.write(b"\n\n" + event)
-        except HangUp:
-            return
-        await self._quietly_finish()
-
-    async def _quietly_finish(self) -> None:
-        try:
-            await self._answer.finish()
+            answer.finish(event)
         except HangUp:
             self._ended = "hang-up"
-
-    def _head(self, decision: Decision) -> CIMultiDict[str]:
-        attempt, clock = self._attempt, self._clock
-        head = headers.down(attempt.response.headers)
-        headers.add_router(head, self._call, decision, clock)
-        head["x-router-model"] = attempt.model.name
-        head["x-router-reason"] = attempt.reason
-        if attempt.streaming:
-            head["X-Accel-Buffering"] = "no"
-            # a declared length would leave no room for an error event
-            head.popall("Content-Length", None)
-        return head
 
     def outcome(self) -> Outcome:
         """How it went, as far as it went."""

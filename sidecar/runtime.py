@@ -15,11 +15,13 @@ from pathlib import Path
 from typing import Final
 
 from sidecar.classify.base import Classifier
+from sidecar.clock import Deadlines
 from sidecar.config import loader
 from sidecar.config.prices import repriced
 from sidecar.config.snapshot import Price, Snapshot
 from sidecar.decide.view import View
 from sidecar.decision_log import Sink
+from sidecar.dispatch import Dispatcher
 from sidecar.encoder.abilities import Catalogue
 from sidecar.errors import ConfigError, NotFound
 from sidecar.recent import Recent
@@ -65,6 +67,8 @@ class Runtime:
     abilities: Catalogue
     upstreams: Upstreams
     health: Health = field(default_factory=Health)
+    deadlines: Deadlines = field(default_factory=Deadlines)
+    dispatcher: Dispatcher = field(init=False)
     decisions: Sink | None = None  # the decision log, where one is configured
     recent: Recent = field(default_factory=Recent)  # the latest decisions, for the dashboard
     telemetry: Telemetry = field(default_factory=Telemetry)
@@ -79,6 +83,7 @@ class Runtime:
         meter = Meter(self.telemetry.registry)
         self.readings = DecisionCache(cache.entries, cache.ttl_s, near=cache.near, meter=meter)
         self.telemetry.config_generation.value = self.snapshot.generation
+        self.dispatcher = Dispatcher(self.upstreams, self.health, self.deadlines)
 
     def view(self, call: Call, snapshot: Snapshot) -> View:
         """What the decision on ``call`` may know of what came before it."""

@@ -115,6 +115,15 @@ class Hints:
 
 
 @dataclass(frozen=True, slots=True)
+class Passed:
+    """The caller's headers that may go up, as lines of a head, by what may stop them."""
+
+    plain: bytes = field(default=b"", repr=False)
+    encoding: bytes = field(default=b"", repr=False)  # Accept-Encoding
+    credentials: bytes = field(default=b"", repr=False)  # only where an upstream wants them
+
+
+@dataclass(frozen=True, slots=True)
 class Edit:
     """Bytes to stand in place of ``body[start:end]``."""
 
@@ -138,7 +147,7 @@ class Call:
     input_tokens: int  # a cheap bound from above
     max_output_tokens: int | None  # as asked
     hints: Hints = Hints()
-    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)  # to send up
+    passed: Passed = Passed()  # headers to send up
     query: str = ""  # of the request's URL, as it came
     usage_edit: Edit | None = None  # asks a stream to count its tokens, where the app did not
 

@@ -42,7 +42,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 async def _explain(args: argparse.Namespace) -> dict[str, Any]:
-    from sidecar import classify  # noqa: PLC0415  # ONNX Runtime takes its time to import
+    from sidecar import (  # noqa: PLC0415
+        classify,  # ONNX Runtime takes its time to import
+        headers,
+    )
     from sidecar.app import load  # noqa: PLC0415
     from sidecar.control.explain import explain  # noqa: PLC0415
     from sidecar.dialects import DIALECTS  # noqa: PLC0415
@@ -62,7 +65,7 @@ async def _explain(args: argparse.Namespace) -> dict[str, Any]:
     settings = snapshot.config.classifier.model_copy(update={"deadline_ms": 10_000.0})
     classifier = (await classify.build(settings, loaded.bundle)).classifier
     try:
-        received = Received("explain", DIALECTS["chat"], (), body)
+        received = Received("explain", DIALECTS["chat"], headers.read(()), body)
         return await explain(received, snapshot, classifier)
     finally:
         await classifier.close()

@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import time
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
+from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
 
 from sidecar.config.patterns import Pattern
@@ -36,6 +37,13 @@ class Secret:
     __str__ = __repr__
 
 
+_KEY_HEADERS: Final = {
+    "bearer": ("Authorization", "Bearer "),
+    "x-api-key": ("x-api-key", ""),
+    "api-key": ("api-key", ""),
+}
+
+
 @dataclass(frozen=True, slots=True)
 class UpstreamSpec:
     """Where an upstream is and how it is spoken to."""
@@ -43,12 +51,30 @@ class UpstreamSpec:
     name: str
     base_url: str  # without a trailing slash
     family: str  # openai | anthropic
-    auth: str  # bearer | x-api-key | none | passthrough
+    auth: str  # bearer | x-api-key | api-key | none | passthrough
     key: Secret | None
     ca_file: str | None
     stream_usage: bool  # may be asked for `stream_options.include_usage`
     max_connections: int
     timeouts: Timeouts
+    headers: tuple[tuple[str, Secret], ...] = ()  # sent to it, in place of the caller's
+    query: tuple[tuple[str, Secret], ...] = ()  # the same, of the URL
+    # worked out once, for every request: what goes up, and whose place it takes
+    sent: bytes = field(init=False, repr=False, compare=False)  # header lines, key and all
+    asked: str = field(init=False, repr=False, compare=False)  # the query, without a "?"
+    replaced: frozenset[bytes] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        said = [(name, value.reveal()) for name, value in self.headers]
+        if self.key is not None and self.auth in _KEY_HEADERS:
+            name, scheme = _KEY_HEADERS[self.auth]
+            said.append((name, scheme + self.key.reveal()))
+        lines = "".join(f"{name}: {value}\r\n" for name, value in said)
+        pairs = [(name, value.reveal()) for name, value in self.query]
+        object.__setattr__(self, "sent", lines.encode("latin-1"))
+        object.__setattr__(self, "asked", urlencode(pairs))
+        names = frozenset(name.lower().encode() for name, _ in self.headers)
+        object.__setattr__(self, "replaced", names)
 
 
 @dataclass(frozen=True, slots=True)

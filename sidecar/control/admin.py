@@ -13,7 +13,7 @@ from typing import Any, Final
 import orjson
 from aiohttp import web
 
-from sidecar import __version__, live
+from sidecar import __version__, headers, live
 from sidecar.account import feedback_entry
 from sidecar.control import guard, pages
 from sidecar.control.explain import explain
@@ -21,8 +21,9 @@ from sidecar.dialects import DIALECTS
 from sidecar.dialects.body import parse_object
 from sidecar.errors import BadRequest, ConfigError, NotFound, RequestError
 from sidecar.fleet import Fleet
-from sidecar.http_server import Server, error_answer, new_request_id
+from sidecar.http_server import Server
 from sidecar.parse import Received
+from sidecar.refusal import error_answer, new_request_id
 from sidecar.runtime import Mode, Runtime
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -175,7 +176,7 @@ async def explain_request(request: web.Request) -> web.Response:
     received = Received(
         request_id=new_request_id(),
         dialect=DIALECTS["chat"],
-        headers=tuple(request.headers.items()),
+        head=headers.read(request.raw_headers),
         body=await request.read(),
     )
     story = await explain(

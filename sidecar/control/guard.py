@@ -26,14 +26,14 @@ from aiohttp import web
 from sidecar.config.snapshot import Snapshot
 from sidecar.control import pages
 from sidecar.errors import Forbidden, Unauthorized
-from sidecar.http_server import refuse_a_page
+from sidecar.refusal import refuse_a_page
 
 _OPEN: Final = frozenset({"/livez", "/readyz"}) | pages.PATHS
 
 
 def admit(request: web.BaseRequest, snapshot: Snapshot) -> None:
     """Pass, or raise :class:`Forbidden` or :class:`Unauthorized`."""
-    refuse_a_page(request)
+    refuse_a_page(request.headers.get("Sec-Fetch-Site"))
     host = request.headers.get("Host", "")
     origin = request.headers.get("Origin")
     # every browser sends it with what is not a plain GET; a page without a site says "null"

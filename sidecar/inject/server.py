@@ -18,11 +18,12 @@ from aiohttp import web
 
 from sidecar import __version__
 from sidecar.errors import BadRequest, BodyTooLarge, RequestError, trace
-from sidecar.http_server import Server, error_answer, new_request_id
+from sidecar.http_server import Server
 from sidecar.inject import review
 from sidecar.inject.settings import Settings
 from sidecar.inject.tls import ServingCertificate
 from sidecar.metrics import Registry
+from sidecar.refusal import error_answer, new_request_id
 
 log = logging.getLogger("sidecar.inject")
 

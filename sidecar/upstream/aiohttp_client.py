@@ -17,7 +17,7 @@ from yarl import URL
 
 from sidecar.config.snapshot import UpstreamSpec
 from sidecar.errors import UpstreamBroken, UpstreamError, UpstreamTimeout, UpstreamUnreachable
-from sidecar.upstream.base import Headers
+from sidecar.upstream.base import Fields, Take
 
 _READ_BUFFER: Final = 1 << 16  # bytes held for a slow reader before the upstream is paused
 _LARGE: Final = 1 << 20
@@ -31,13 +31,19 @@ class _Response:
         self._response = response
         self.status = response.status
         self.reason = response.reason or ""
-        self.headers: Headers = tuple(response.headers.items())
+        self.headers: Fields = response.raw_headers
 
     async def read(self) -> bytes:
         try:
             return await self._response.content.readany()
         except (aiohttp.ClientError, ConnectionError) as exc:
             raise UpstreamBroken(f"the answer ended early ({type(exc).__name__})") from exc
+
+    async def pump(self, take: Take) -> None:
+        while piece := await self.read():
+            wait = take(piece)
+            if wait is not None:
+                await wait
 
     def close(self) -> None:
         connection = self._response.connection
@@ -58,9 +64,10 @@ class AiohttpUpstreams:
         self._sessions: dict[_SESSION_KEY, aiohttp.ClientSession] = {}
         self._urls: dict[tuple[str, str], URL] = {}
 
-    async def send(self, spec: UpstreamSpec, path: str, headers: Headers, body: bytes) -> _Response:
+    async def send(self, spec: UpstreamSpec, path: str, lines: bytes, body: bytes) -> _Response:
         session = self._session(spec)
         url = self._url(spec.base_url, path)
+        headers = _pairs(lines)
         try:
             try:
                 response = await session.post(
@@ -118,6 +125,12 @@ class AiohttpUpstreams:
         if url is None:
             url = self._urls[key] = URL(base_url + path, encoded=True)
         return url
+
+
+def _pairs(lines: bytes) -> list[tuple[str, str]]:
+    text = lines.decode("utf-8", "surrogateescape")
+    split = (line.partition(":") for line in text.split("\r\n")[:-1])
+    return [(name, value.strip(" \t")) for name, _, value in split]
 
 
 def _payload(body: bytes) -> bytes | io.BytesIO:

@@ -7,12 +7,14 @@ is aborted, so that the upstream stops generating what nobody will read.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
 from sidecar.config.snapshot import UpstreamSpec
 
-Headers = Sequence[tuple[str, str]]
+Fields = Sequence[tuple[bytes, bytes]]
+# What takes an answer's pieces. Where it gives back an awaitable, the next piece waits.
+Take = Callable[[bytes], Awaitable[None] | None]
 
 
 class UpstreamResponse(Protocol):
@@ -20,12 +22,19 @@ class UpstreamResponse(Protocol):
 
     status: int
     reason: str
-    headers: Headers
+    headers: Fields
 
     async def read(self) -> bytes:
         """The next bytes as they came, or ``b""`` at the end of a whole body.
 
         Raises :class:`~sidecar.errors.UpstreamBroken` where the body ends early.
+        """
+        ...
+
+    async def pump(self, take: Take) -> None:
+        """Hand ``take`` every further piece as it comes, up to the end of a whole body.
+
+        Raises as :meth:`read` does, and what ``take`` raises.
         """
         ...
 
@@ -38,9 +47,13 @@ class Upstreams(Protocol):
     """Pooled connections to every upstream of a configuration."""
 
     async def send(
-        self, spec: UpstreamSpec, path: str, headers: Headers, body: bytes
+        self, spec: UpstreamSpec, path: str, lines: bytes, body: bytes
     ) -> UpstreamResponse:
-        """POST ``body`` to ``spec.base_url + path`` and await the answer's head."""
+        """POST ``body`` to ``spec.base_url + path`` and await the answer's head.
+
+        ``lines`` are the headers, each with its CR LF, but for those that belong to the
+        connection: the client adds ``Host`` and the body's length.
+        """
         ...
 
     def prepare(self, spec: UpstreamSpec) -> None:

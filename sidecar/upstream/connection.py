@@ -9,13 +9,13 @@ exchange at a time; the pool decides whether there is a next one.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Final, cast
 
 import httptools
 
 from sidecar.errors import UpstreamBroken
-from sidecar.upstream.base import Headers
+from sidecar.upstream.base import Take
 
 _HIGH_WATER: Final = 1 << 16  # bytes unread before the socket is paused
 _MAX_HEAD: Final = 1 << 18  # bytes of an answer's status line and headers
@@ -31,7 +31,8 @@ class Connection(asyncio.Protocol):
         self._on_lost = on_lost
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
-        self._parser: Any = None
+        self._parser: Any = httptools.HttpResponseParser(self)
+        self._asked = False
         self._lost = False
         self._drained: asyncio.Future[None] | None = None
         self.exchanges = 0  # begun on this connection
@@ -41,7 +42,7 @@ class Connection(asyncio.Protocol):
     def _reset(self) -> None:
         self.status = 0
         self.reason = ""
-        self.headers: list[tuple[str, str]] = []
+        self.headers: list[tuple[bytes, bytes]] = []
         self.heard = False  # at least one byte of an answer came
         self.complete = False  # the answer is whole
         self._fault: UpstreamBroken | None = None
@@ -49,10 +50,12 @@ class Connection(asyncio.Protocol):
         self._unread = 0
         self._head_size = 0
         self._head_done = False
-        self._to_eof = False  # the body's end is the connection's
         self._reusable = False
         self._waiter: asyncio.Future[None] | None = None
         self._paused = False
+        self._take: Take | None = None  # where pieces go as they come
+        self._slow: Awaitable[None] | None = None  # until it wants the next one
+        self._raised: BaseException | None = None  # by it
 
     # -- the exchange -----------------------------------------------------------------
 
@@ -64,9 +67,9 @@ class Connection(asyncio.Protocol):
         """
         self._reset()
         self.exchanges += 1
+        self._asked = True
         if self._transport is None or self._lost:
             raise UpstreamBroken("the connection was closed")
-        self._parser = httptools.HttpResponseParser(self)
         if len(body) < _HIGH_WATER:
             self._transport.write(head + body)
         else:  # no copy of a large body
@@ -86,10 +89,60 @@ class Connection(asyncio.Protocol):
             await self._wait()
         chunks, self._chunks = self._chunks, []
         self._unread = 0
+        self._resume()
+        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+    async def pump(self, take: Take) -> None:
+        """Hand ``take`` every further piece as the socket gives it, up to the body's end.
+
+        It is called from the transport's own callback, without waking a task for each.
+        """
+        try:
+            while True:
+                if self._chunks:
+                    self._slow = take(await self.read())
+                if self._slow is not None:
+                    slow, self._slow = self._slow, None
+                    await slow
+                    continue
+                if self._raised is not None:
+                    raise self._raised
+                if self._chunks:
+                    continue
+                if self.complete:
+                    return
+                if self._fault is not None:
+                    raise self._fault
+                self._resume()
+                self._take = take
+                await self._wait()
+                self._take = None
+        finally:
+            self._take = None
+
+    def _give(self, take: Take) -> None:
+        """Hand on what has just come."""
+        chunks, self._chunks = self._chunks, []
+        self._unread = 0
+        try:
+            self._slow = take(chunks[0] if len(chunks) == 1 else b"".join(chunks))
+        except BaseException as exc:
+            self._raised = exc
+            self._slow = None
+        if self._raised is not None or self._slow is not None:
+            self._take = None
+            self._pause()
+            self._wake()
+
+    def _pause(self) -> None:
+        if not self._paused and self._transport is not None:
+            self._paused = True
+            self._transport.pause_reading()
+
+    def _resume(self) -> None:
         if self._paused and self._transport is not None:
             self._paused = False
             self._transport.resume_reading()
-        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
     @property
     def reusable(self) -> bool:
@@ -130,7 +183,7 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._lost = True
-        if self._to_eof and self._head_done and exc is None:
+        if exc is None and self._head_done and self._ends_with_connection():
             self.complete = True
             self._wake()
         else:
@@ -141,7 +194,7 @@ class Connection(asyncio.Protocol):
         return False  # close our side too
 
     def data_received(self, data: bytes) -> None:
-        if self._parser is None or self.complete or self._fault is not None:
+        if not self._asked or self.complete or self._fault is not None:
             # bytes that no request asked for: whatever they are, trust nothing after them
             self._reusable = False
             self.abort()
@@ -158,6 +211,14 @@ class Connection(asyncio.Protocol):
         if not self._head_done and self._head_size > _MAX_HEAD:
             self._fail("the answer's headers are too large")
             self.abort()
+        elif self._chunks and self._take is not None:
+            self._give(self._take)
+
+    def _ends_with_connection(self) -> bool:
+        names = {name.lower() for name, _ in self.headers}
+        return self.status not in {204, 304} and not names & {
+            b"content-length", b"transfer-encoding",
+        }  # fmt: skip
 
     # -- httptools ----------------------------------------------------------------------
 
@@ -171,7 +232,8 @@ class Connection(asyncio.Protocol):
         self.reason += status.decode("latin-1")
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self.headers.append((name.decode("latin-1"), value.decode("latin-1")))
+        if not self._head_done:  # else a trailer
+            self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         status = self._parser.get_status_code()
@@ -180,19 +242,16 @@ class Connection(asyncio.Protocol):
             self.headers = []
             return
         self.status = status
-        fields = {name.lower() for name, _ in self.headers}
-        bodiless = status in {204, 304}
-        self._to_eof = not bodiless and not fields & {"content-length", "transfer-encoding"}
         self._head_done = True
         self._wake()
 
     def on_body(self, body: bytes) -> None:
         self._chunks.append(body)
         self._unread += len(body)
-        if self._unread > _HIGH_WATER and not self._paused and self._transport is not None:
-            self._paused = True
-            self._transport.pause_reading()
-        self._wake()
+        if self._take is None:
+            if self._unread > _HIGH_WATER:
+                self._pause()
+            self._wake()
 
     def on_message_complete(self) -> None:
         if not self._head_done:  # of an interim answer
@@ -202,18 +261,8 @@ class Connection(asyncio.Protocol):
         self._wake()
 
 
-def head_of(target: bytes, host: bytes, headers: Headers, length: int) -> bytes:
-    """A POST's request line and headers, ready to send.
-
-    Header values were parsed from HTTP or checked with the configuration, so
-    none holds a line break; one that did is refused all the same.
-    """
-    lines = [b"POST ", target, b" HTTP/1.1\r\nHost: ", host]
-    for name, value in headers:
-        lines += (b"\r\n", name.encode("latin-1"), b": ", value.encode("utf-8", "surrogateescape"))
-    lines += (b"\r\nContent-Length: ", str(length).encode(), b"\r\n\r\n")
-    head = b"".join(lines)
-    lines_sent = len(headers) + 4
-    if head.count(b"\n") != lines_sent or head.count(b"\r") != lines_sent or b"\0" in head:
-        raise UpstreamBroken("a header holds a line break")
-    return head
+def head_of(target: bytes, host: bytes, lines: bytes, length: int) -> bytes:
+    """A POST's request line and headers, ready to send."""
+    return b"POST %b HTTP/1.1\r\nHost: %b\r\n%bContent-Length: %d\r\n\r\n" % (
+        target, host, lines, length,
+    )  # fmt: skip

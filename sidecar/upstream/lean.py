@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 from sidecar.config.snapshot import UpstreamSpec
 from sidecar.errors import UpstreamBroken, UpstreamTimeout, UpstreamUnreachable
-from sidecar.upstream.base import Headers
+from sidecar.upstream.base import Fields, Take
 from sidecar.upstream.connection import Connection, head_of
 
 _IDLE_S: Final = 30.0  # below the idle limits of common servers and load balancers
@@ -47,10 +47,11 @@ class _Response:
         self._open = True
         self.status = connection.status
         self.reason = connection.reason
-        self.headers: Headers = connection.headers
+        self.headers: Fields = connection.headers
+        self.read = connection.read
 
-    async def read(self) -> bytes:
-        return await self._connection.read()
+    async def pump(self, take: Take) -> None:
+        await self._connection.pump(take)
 
     def close(self) -> None:
         if self._open:
@@ -70,8 +71,8 @@ class _Pool:
         self._loop = asyncio.get_running_loop()
         self._sweeper: asyncio.TimerHandle | None = None
 
-    async def send(self, target: bytes, headers: Headers, body: bytes) -> _Response:
-        head = head_of(target, self.origin.authority, headers, len(body))
+    async def send(self, target: bytes, lines: bytes, body: bytes) -> _Response:
+        head = head_of(target, self.origin.authority, lines, len(body))
         connection = await self._take()
         try:
             stale = connection.exchanges > 0
@@ -179,9 +180,9 @@ class LeanUpstreams:
     def __init__(self) -> None:
         self._pools: dict[tuple[str, str | None, int, float], _Pool] = {}
 
-    async def send(self, spec: UpstreamSpec, path: str, headers: Headers, body: bytes) -> _Response:
+    async def send(self, spec: UpstreamSpec, path: str, lines: bytes, body: bytes) -> _Response:
         pool = self._pool(spec)
-        return await pool.send(pool.origin.prefix + path.encode("ascii"), headers, body)
+        return await pool.send(pool.origin.prefix + path.encode("ascii"), lines, body)
 
     def prepare(self, spec: UpstreamSpec) -> None:
         self._pool(spec)

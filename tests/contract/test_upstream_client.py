@@ -46,8 +46,8 @@ def spec(
 
 
 async def send(client: Upstreams, to: UpstreamSpec, body: bytes = BODY) -> UpstreamResponse:
-    fields = [("Content-Type", "application/json"), ("X-App", "yes")]
-    return await client.send(to, "/chat/completions", fields, body)
+    lines = b"Content-Type: application/json\r\nX-App: yes\r\n"
+    return await client.send(to, "/chat/completions", lines, body)
 
 
 async def drain(response: UpstreamResponse) -> bytes:

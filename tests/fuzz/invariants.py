@@ -16,6 +16,7 @@ from typing import Any
 
 import orjson
 
+from sidecar import headers
 from sidecar.dialects import DIALECTS
 from sidecar.dialects.base import Dialect
 from sidecar.dialects.body import edited
@@ -38,9 +39,9 @@ def check_parse(data: bytes) -> None:
     if not data:
         return
     dialect, body = SPOKEN[data[0] % len(SPOKEN)], data[1:]
-    fields = (("Content-Type", "application/json"),)
+    fields = ((b"Content-Type", b"application/json"),)
     try:
-        call = parse(Received("req_fuzz", dialect, fields, body))
+        call = parse(Received("req_fuzz", dialect, headers.read(fields), body))
     except RequestError as fault:
         _told(dialect, fault)
         return

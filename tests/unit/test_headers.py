@@ -2,25 +2,49 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from sidecar import headers
 from sidecar.clock import Clock
+from sidecar.config.snapshot import Secret, UpstreamSpec
 from sidecar.errors import BadRequest
-from sidecar.types import Decision, Hints, Step
+from sidecar.hints import hints
+from sidecar.types import Candidate, Decision, Hints, Step
 from tests.support.builders import call, spec
 
 HOP_BY_HOP = (
     "Connection", "Keep-Alive", "Proxy-Authenticate", "Proxy-Authorization", "Proxy-Connection",
     "TE", "Trailer", "Transfer-Encoding", "Upgrade",
 )  # fmt: skip
+Pairs = list[tuple[str, str]]
+
+
+def raw(pairs: Pairs) -> list[tuple[bytes, bytes]]:
+    return [(name.encode(), value.encode("utf-8", "surrogateescape")) for name, value in pairs]
+
+
+def pairs(lines: bytes) -> Pairs:
+    """Header lines, taken apart again; each must end as a line of HTTP does."""
+    split = lines.split(b"\r\n")
+    assert split.pop() == b""
+    return [(n.decode(), v.decode()) for n, _, v in (line.partition(b": ") for line in split)]
+
+
+def up(given: Pairs, to: UpstreamSpec, *, readable: bool = False) -> Pairs:
+    return pairs(headers.up(headers.read(raw(given)).passed, to, readable=readable))
+
+
+def down(given: Pairs) -> Pairs:
+    return pairs(headers.down(raw(given)).lines)
 
 
 @pytest.mark.parametrize("name", HOP_BY_HOP)
 def test_hop_by_hop_headers_end_here_both_ways(name: str) -> None:
     fields = [(name.lower(), "x"), (name.upper(), "y"), ("X-Kept", "1")]
-    assert headers.up(fields, spec(key=None)) == [("X-Kept", "1")]
-    assert list(headers.down(fields).items()) == [("X-Kept", "1")]
+    assert up(fields, spec(key=None)) == [("X-Kept", "1")]
+    assert down(fields) == [("X-Kept", "1")]
 
 
 def test_headers_that_connection_names_end_here_both_ways() -> None:
@@ -31,56 +55,109 @@ def test_headers_that_connection_names_end_here_both_ways() -> None:
         ("x-other", "2"),
         ("x-kept", "3"),
     ]
-    assert headers.up(fields, spec(key=None)) == [("x-kept", "3")]
-    assert list(headers.down(fields).items()) == [("x-kept", "3")]
+    assert up(fields, spec(key=None)) == [("x-kept", "3")]
+    assert down(fields) == [("x-kept", "3")]
+
+
+@pytest.mark.parametrize("name", ["Content-Type", "Authorization", "Accept-Encoding"])
+def test_nor_does_one_of_note_that_connection_names(name: str) -> None:
+    fields = [("Connection", name), (name, "x")]
+    assert up(fields, spec("passthrough", key=None)) == []
 
 
 @pytest.mark.parametrize("name", ["Host", "Content-Length", "Expect", "Cookie", "Content-Encoding"])
 def test_what_belongs_to_the_callers_connection_does_not_go_up(name: str) -> None:
-    assert headers.up([(name, "x")], spec(key=None)) == []
+    assert up([(name, "x")], spec(key=None)) == []
 
 
 @pytest.mark.parametrize("name", ["X-Router-Session", "x-router-tenant", "X-ROUTER-ANYTHING"])
 def test_the_routers_own_headers_travel_neither_way(name: str) -> None:
-    assert headers.up([(name, "x")], spec(key=None)) == []
-    assert list(headers.down([(name, "x")])) == []
+    assert up([(name, "x")], spec(key=None)) == []
+    assert down([(name, "x")]) == []
 
 
 def test_an_upstreams_server_timing_does_not_come_down() -> None:
-    assert list(headers.down([("Server-Timing", "db;dur=1"), ("X-Request-Id", "r")])) == [
-        "X-Request-Id"
-    ]
+    assert down([("Server-Timing", "db;dur=1"), ("X-Request-Id", "r")]) == [("X-Request-Id", "r")]
 
 
 @pytest.mark.parametrize("name", ["Authorization", "X-Api-Key", "api-key"])
-@pytest.mark.parametrize("auth", ["bearer", "x-api-key", "none"])
+@pytest.mark.parametrize("auth", ["bearer", "x-api-key", "api-key", "none"])
 def test_a_callers_credentials_never_go_up_unasked(name: str, auth: str) -> None:
-    sent = headers.up([(name, "callers-secret")], spec(auth, key=None))
-    assert sent == []
+    assert up([(name, "callers-secret")], spec(auth, key=None)) == []
 
 
 @pytest.mark.parametrize("name", ["Authorization", "X-Api-Key", "api-key"])
 def test_passthrough_sends_the_callers_credentials(name: str) -> None:
     fields = [(name, "callers-secret"), ("Cookie", "c")]
-    assert headers.up(fields, spec("passthrough", key=None)) == [(name, "callers-secret")]
+    assert up(fields, spec("passthrough", key=None)) == [(name, "callers-secret")]
 
 
 def test_the_upstreams_key_goes_as_its_auth_says() -> None:
     mine = [("Authorization", "Bearer callers"), ("x-api-key", "callers")]
-    assert headers.up(mine, spec("bearer")) == [("Authorization", "Bearer up-key")]
-    assert headers.up(mine, spec("x-api-key")) == [("x-api-key", "up-key")]
-    assert headers.up(mine, spec("none")) == []
+    assert up(mine, spec("bearer")) == [("Authorization", "Bearer up-key")]
+    assert up(mine, spec("x-api-key")) == [("x-api-key", "up-key")]
+    assert up(mine, spec("api-key")) == [("api-key", "up-key")]
+    assert up(mine, spec("none")) == []
+
+
+def test_configured_headers_take_the_place_of_the_callers() -> None:
+    mine = [("user-agent", "app"), ("OpenAI-Organization", "theirs"), ("X-Note", "1")]
+    own = (("OpenAI-Organization", Secret("ours")), ("X-Team", Secret("t")))
+    to = replace(spec("none"), headers=own)
+    assert up(mine, to) == [
+        ("user-agent", "app"),
+        ("X-Note", "1"),
+        ("OpenAI-Organization", "ours"),
+        ("X-Team", "t"),
+    ]
+    assert "ours" not in repr(to)
+
+
+def test_what_is_to_be_read_on_its_way_is_asked_for_uncompressed() -> None:
+    mine = [("Accept-Encoding", "gzip"), ("accept-encoding", "br"), ("X-Note", "1")]
+    assert up(mine, spec(key=None)) == [
+        ("X-Note", "1"), ("Accept-Encoding", "gzip"), ("accept-encoding", "br"),
+    ]  # fmt: skip
+    assert up(mine, spec(key=None), readable=True) == [
+        ("X-Note", "1"), ("Accept-Encoding", "identity"),
+    ]  # fmt: skip
 
 
 def test_repeated_headers_stay_repeated_and_in_order() -> None:
     fields = [("set-cookie", "a=1"), ("Vary", "x"), ("Set-Cookie", "b=2")]
-    assert headers.down(fields).getall("set-cookie") == ["a=1", "b=2"]
+    assert down(fields) == fields
+
+
+@pytest.mark.parametrize("value", ["a\r\nX-Forged: 1", "a\nX-Forged: 1", "a\rb"])
+def test_a_line_break_in_a_value_forges_no_header(value: str) -> None:
+    with pytest.raises(BadRequest):
+        headers.read(raw([("X-Note", value)]))
+    ((name, passed),) = down([("X-Note", value)])
+    assert name == "X-Note"
+    assert passed == value.replace("\r", "?").replace("\n", "?")
 
 
 def test_a_header_that_cannot_be_written_again_is_made_safe() -> None:
-    passed = headers.down([("x-note", "caf\udce9 é")])
-    assert passed["x-note"].isascii()
-    assert passed["x-note"].encode()
+    assert down([("x-note", "caf\udce9 é"), ("x-sound", "1\t2")]) == [
+        ("x-note", "caf? ??"), ("x-sound", "1\t2"),
+    ]  # fmt: skip
+
+
+def test_what_the_router_looks_at_is_told_apart() -> None:
+    head = headers.down(
+        raw(
+            [
+                ("Content-Type", "Text/Event-Stream; x=Y"),
+                ("Content-Length", "12"),
+                ("Content-Encoding", "GZIP"),
+                ("Retry-After", "3"),
+            ]
+        )
+    )
+    assert head.content_type.startswith("text/event-stream")
+    assert (head.length, head.compressed, head.retry_after) == (b"12", True, "3")
+    assert b"Content-Length" not in head.lines
+    assert not headers.down(raw([("Content-Encoding", "identity")])).compressed
 
 
 def test_every_hint_is_read() -> None:
@@ -88,16 +165,16 @@ def test_every_hint_is_read() -> None:
         ("X-Router-Session", "s1"),
         ("x-router-tenant", "t1"),
         ("x-router-quality", "0.5"),
-        ("x-router-max-cost-usd", "0.25"),
+        ("x-router-max-cost-usd", " 0.25"),
         ("x-router-explain", "1"),
     ]
-    assert headers.hints(fields) == Hints("s1", "t1", 0.5, 0.25, True)
+    assert hints(headers.read(raw(fields)).router) == Hints("s1", "t1", 0.5, 0.25, True)
 
 
 def test_no_hints_are_no_hints() -> None:
-    assert headers.hints([("accept", "x")]) == Hints()
-    assert headers.hints([("x-router-session", "")]) == Hints()
-    assert headers.hints([("x-router-explain", "0")]) == Hints()
+    assert hints(headers.read(raw([("accept", "x")])).router) == Hints()
+    assert hints({"x-router-session": ""}) == Hints()
+    assert hints({"x-router-explain": "0"}) == Hints()
 
 
 @pytest.mark.parametrize(
@@ -118,7 +195,7 @@ def test_no_hints_are_no_hints() -> None:
 )
 def test_a_hint_of_the_wrong_kind_is_refused_by_name(name: str, value: str) -> None:
     with pytest.raises(BadRequest, match=name) as caught:
-        headers.hints([(name, value)])
+        hints({name: value})
     assert caught.value.param == name
 
 
@@ -128,22 +205,24 @@ def test_a_hint_of_the_wrong_kind_is_refused_by_name(name: str, value: str) -> N
 )
 def test_an_unknown_route_option_is_refused_and_the_near_one_named(name: str, near: str) -> None:
     with pytest.raises(BadRequest, match=f"{name.lower()}.*{near}") as caught:
-        headers.hints([(name, "0.5")])
+        hints({name.lower(): "0.5"})
     assert caught.value.code == "unknown_option"
 
 
-def test_router_headers_replace_and_stand_once() -> None:
+def test_router_headers_stand_once() -> None:
     clock = Clock()
     clock.lap("parse")
     clock.lap("decide")
     clock.lap("upstream")
-    steps = (Step("policy", "one"), Step("budget", "zwei ü"))
+    steps = (Step("policy", "one"), Step("budget", "zwei ü\r\n"))
     decision = Decision("small", "auto", "policy", steps=steps)
-    head = headers.down([("content-type", "application/json")])
-    headers.add_router(head, call(hints=Hints(explain=True)), decision, clock)
-    for name in ("model", "route", "reason", "decision-ms", "request-id", "explain"):
-        assert len(head.getall(f"x-router-{name}")) == 1
-    assert head["x-router-explain"] == "policy: one | budget: zwei ?"
+    asked = call(hints=Hints(explain=True))
+    said = pairs(headers.of_router(asked, decision, "large", "fallback:1", clock))
+    head = dict(said)
+    assert len(head) == len(said) == 7
+    assert (head["x-router-model"], head["x-router-reason"]) == ("large", "fallback:1")
+    assert head["x-router-route"] == "auto"
+    assert head["x-router-explain"] == "policy: one | budget: zwei ???"
     assert head["x-router-request-id"] == "req_test"
     # the decision's time does not count the upstream's
     laps = clock.laps["parse"] + clock.laps["decide"]
@@ -155,7 +234,16 @@ def test_router_headers_replace_and_stand_once() -> None:
     ]
 
 
+def test_a_candidate_of_no_probability_is_told_without_one() -> None:
+    candidates = (Candidate("small", None, 0.001), Candidate("large", 0.5, 0.002))
+    decision = Decision("small", "auto", "policy", candidates=candidates)
+    asked = call(hints=Hints(explain=True))
+    said = dict(pairs(headers.of_router(asked, decision, "small", "policy", Clock())))
+    assert said["x-router-explain"] == "small for 0.001 USD | large has 0.500 for 0.002 USD"
+
+
 def test_the_chain_is_told_only_to_who_asked() -> None:
-    head = headers.down([])
-    headers.add_router(head, call(), Decision("small", "auto", "policy"), Clock())
-    assert "x-router-explain" not in head
+    said = headers.of_router(
+        call(), Decision("small", "auto", "policy"), "small", "policy", Clock()
+    )
+    assert b"x-router-explain" not in said
