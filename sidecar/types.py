@@ -8,6 +8,7 @@ whoever reads this file knows every fact that one stage may know of another.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -121,6 +122,12 @@ class Passed:
     plain: bytes = field(default=b"", repr=False)
     encoding: bytes = field(default=b"", repr=False)  # Accept-Encoding
     credentials: bytes = field(default=b"", repr=False)  # only where an upstream wants them
+
+    def pairs(self) -> Iterator[tuple[str, str]]:
+        """Each but the credentials, its name in small letters."""
+        for line in (self.plain + self.encoding).split(b"\r\n")[:-1]:
+            name, _, value = line.decode("utf-8", "surrogateescape").partition(":")
+            yield name.lower(), value.strip(" \t")
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,8 +69,8 @@ def within(window: Window, now: float) -> bool:
 
 def _carries(wanted: tuple[tuple[str, tuple[str, ...]], ...], call: Call) -> bool:
     sent: dict[str, list[str]] = {}
-    for name, value in call.headers:
-        sent.setdefault(name.lower(), []).append(value.strip())
+    for name, value in call.passed.pairs():
+        sent.setdefault(name, []).append(value)
     return all(
         any(value in values or "*" in values for value in sent.get(name, ()))
         for name, values in wanted

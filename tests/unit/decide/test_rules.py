@@ -10,7 +10,7 @@ import pytest
 
 from sidecar.decide import EMPTY, View
 from sidecar.decide.rules import PATTERN_CHARS, holds
-from sidecar.types import Hints, Prompt
+from sidecar.types import Hints, Passed, Prompt
 from tests.support.builders import call, reading, rule
 
 LONG = 100_000
@@ -85,7 +85,7 @@ def test_half_a_character_is_no_fault_of_the_pattern() -> None:
     ],
 )
 def test_a_header_holds_one_of_its_values(when: dict[str, Any], expected: bool) -> None:
-    asked = replace(call(), headers=(("x-Team", " search"), ("accept", "*/*")))
+    asked = replace(call(), passed=Passed(b"x-Team:  search\r\naccept: */*\r\n"))
     assert holds(rule("r", "m", headers=when), asked, None) is expected
 
 
