@@ -22,14 +22,14 @@ from collections.abc import Iterator
 from typing import Any
 
 import uvloop
-from sidecar.load.client import Address, Caller, Sample
-from sidecar.load.scenarios import Shot, arrivals
-from sidecar.load.verdict import Spread
 from tokenizers import Tokenizer
 
 from bench import ground
 from bench.decision import SENTENCES, config, spread
 from sidecar.encoder.bundle import Bundle
+from sidecar.load.client import Address, Caller, Sample
+from sidecar.load.scenarios import Shot, arrivals
+from sidecar.load.verdict import Spread
 
 CLIENTS = (1, 8, 32, 128)
 RATES = (25, 50, 100, 150, 200, 300)

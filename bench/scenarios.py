@@ -18,14 +18,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import uvloop
+
+from bench import ground
+from bench.decision import config
 from sidecar.load.client import Address
 from sidecar.load.plan import Load, Objectives, Plan, Target
 from sidecar.load.run import DIRECT, ROUTED, Site, run
 from sidecar.load.scenarios import SCENARIOS
 from sidecar.load.verdict import summarise, to_json
-
-from bench import ground
-from bench.decision import config
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ OURS = Manifest(
     classifier=Classifier(script="pointsman_encoder.py"),
 )
 UTTERANCES = 60  # a route
-ROWS = 300  # a pair
+ROWS = 600  # a pair
 # source, weak model, strong model: as the data names them
 PAIRS = (
     ("mmlu", "mixtral-8x7b-instruct", "gpt-4-1106-preview"),
@@ -79,10 +79,11 @@ class Judge:
             pass
         raise CannotRunError("it ended before it answered")
 
-    def ask(self, prompt: str, pair: tuple[str, str] | None = None) -> tuple[float, float]:
-        """(milliseconds, score); the higher the score the more the strong model is needed."""
+    def ask(self, prompt: str, pair: tuple[str, str] | None = None) -> tuple[float, float, float]:
+        """(milliseconds, how much the strong model is needed, how wrong the weak one would be)."""
         said = self._tell({"prompt": prompt, "pair": pair})
-        return float(said["ms"]), float(said["score"])
+        score = float(said["score"])
+        return float(said["ms"]), score, float(said.get("wrong", score))
 
     def close(self) -> None:
         self._process.kill()
@@ -143,9 +144,9 @@ def _quality(
     out: dict[str, Any] = {"rows": len(both), "weak": round(float(low.mean()), 3)}
     out["strong"] = round(float(high.mean()), 3)
     for each in judges:
-        rank = np.array([each.ask(r["prompt"], (weak, strong))[1] for r in both])
-        area = auc(low >= 0.5, -rank)
-        apgr = curve(low, high, rank).apgr
+        said = np.array([each.ask(r["prompt"], (weak, strong))[1:] for r in both])
+        area = auc(low >= 0.5, -said[:, 1])
+        apgr = curve(low, high, said[:, 0]).apgr
         out[each.name] = {
             "auc": None if area is None else round(area, 3),
             "apgr": None if apgr is None else round(apgr, 3),

@@ -31,7 +31,7 @@ def programs(manifest: Manifest, *, allowed: bool) -> Path:
         if not found:
             raise CannotRunError(f"{wanted.program} is not installed")
         return Path(found).parent
-    folder = HOME / manifest.name
+    folder = HOME / (wanted.home or manifest.name)
     made = folder / "bin" if wanted.pip else folder / "node_modules"
     done = folder / ".done"
     packages = wanted.pip or wanted.npm

@@ -22,6 +22,7 @@ class Install(Part):
     npm: tuple[str, ...] = ()
     overrides: dict[str, str] = Field(default={})  # versions that npm is to take below
     program: str | None = None  # of the system or of this environment: found, never installed
+    home: str | None = None  # shares the environment of that name
     why_not: str | None = None  # it cannot run here, and that is known beforehand
 
 

@@ -68,18 +68,18 @@ def start(
     env = {**os.environ, **{k: _filled(v, fill) for k, v in how.env.items()}}
     headers = {k: _filled(v, fill) for k, v in how.headers.items()}
     began = time.monotonic()
-    pid = stack.enter_context(_process(command, env, own))
+    child = stack.enter_context(_process(command, env, own))
     while not _answers(port, how.model, headers):
-        if time.monotonic() - began > how.start_s:
+        if time.monotonic() - began > how.start_s or child.poll() is not None:
             said = (own / "log").read_text(errors="replace").strip().splitlines()[-3:]
-            raise CannotRunError(f"no answer within {how.start_s:g} s: {' / '.join(said)[:400]}")
+            raise CannotRunError(f"it never answered: {' / '.join(said)[:400]}")
         time.sleep(0.05)
     took = time.monotonic() - began
-    for member in proxy._family(pid):
+    for member in proxy._family(child.pid):
         for task in Path(f"/proc/{member}/task").iterdir():
             with contextlib.suppress(OSError):
                 os.sched_setaffinity(int(task.name), proxy.PROXY_CORE)
-    return Runner(manifest.name, pid, port, how, headers, took)
+    return Runner(manifest.name, child.pid, port, how, headers, took)
 
 
 def _filled(text: str, fill: dict[str, str]) -> str:
@@ -89,7 +89,9 @@ def _filled(text: str, fill: dict[str, str]) -> str:
 
 
 @contextlib.contextmanager
-def _process(command: list[str], env: dict[str, str], folder: Path) -> Iterator[int]:
+def _process(
+    command: list[str], env: dict[str, str], folder: Path
+) -> Iterator[subprocess.Popen[bytes]]:
     with (folder / "log").open("wb") as log:
         try:
             child = subprocess.Popen(
@@ -98,7 +100,7 @@ def _process(command: list[str], env: dict[str, str], folder: Path) -> Iterator[
         except OSError as exc:
             raise CannotRunError(f"it could not be started: {exc}") from None
     try:
-        yield child.pid
+        yield child
     finally:  # some start children of their own: the session is theirs, and ours to end
         with contextlib.suppress(ProcessLookupError):
             os.killpg(child.pid, signal.SIGTERM)
@@ -168,10 +170,12 @@ def _measure(runner: Runner, case: str, requests: int, clients: int) -> dict[str
         cwd=ground.ROOT,
         capture_output=True,
         text=True,
-        check=True,
+        check=False,
         timeout=600,
         preexec_fn=lambda: os.sched_setaffinity(0, proxy.LOAD_CORE),
     )
+    if done.returncode:
+        raise RuntimeError(f"{runner.name}, {case}: the load failed:\n{done.stderr[-2000:]}")
     found = dict(json.loads(done.stdout))
     cpu = (runner.cpu_s() - before) / count * 1e6
     return {**found, "cpu_us": cpu, "rss_mb": _rss_mb(runner.pid)}

@@ -17,9 +17,10 @@ for line in sys.stdin:
     began = time.perf_counter()
     reading = session.read([features_of(Prompt(user=asked["prompt"])).window])[0]
     ms = (time.perf_counter() - began) * 1e3
-    score = reading.difficulty
+    said = {"score": reading.difficulty}
     if asked.get("pair"):  # two models are known: their difference ranks
         names = [session.catalogue.resolve(name) or name for name in asked["pair"]]
         weak, strong = session.catalogue.probabilities(reading, names)
-        score = strong - weak
-    print(json.dumps({"ms": ms, "score": score}), flush=True)
+        # what the strong one gains ranks calls; who is right is another question
+        said = {"score": strong - weak, "wrong": 1 - weak}
+    print(json.dumps({"ms": ms, **said}), flush=True)
