@@ -29,6 +29,7 @@ from sidecar.state.decision_cache import DecisionCache
 from sidecar.state.learning import Learning
 from sidecar.state.meter import Meter
 from sidecar.state.observed import Observations
+from sidecar.state.sessions import Sessions
 from sidecar.telemetry import Telemetry
 from sidecar.types import Call, Decision, Features, Outcome, Reading
 from sidecar.upstream.base import Upstreams
@@ -77,23 +78,29 @@ class Runtime:
     pinned: str | None = None  # the kill switch's model, while it is on
     learning: Learning | None = None  # scores of answers, and abilities that follow them
     readings: DecisionCache = field(init=False)
+    sessions: Sessions = field(init=False)
 
     def __post_init__(self) -> None:
         cache = self.snapshot.config.decision_cache
         meter = Meter(self.telemetry.registry)
         self.readings = DecisionCache(cache.entries, cache.ttl_s, near=cache.near, meter=meter)
+        talk = self.snapshot.config.sessions
+        self.sessions = Sessions(talk.entries, talk.ttl_s, registry=meter.registry)
         self.telemetry.config_generation.value = self.snapshot.generation
         self.dispatcher = Dispatcher(self.upstreams, self.health, self.deadlines)
 
     def view(self, call: Call, snapshot: Snapshot) -> View:
         """What the decision on ``call`` may know of what came before it."""
         learning = self.learning
+        held = self.sessions.look(call, snapshot) if call.model in snapshot.routes else None
         return View(
             pinned=self.pinned,
             now=time.time(),
             observed=self.observations.seen,
             lengths=self.observations.lengths,
             draws=learning.draws(call.model, snapshot) if learning else None,
+            held=held,
+            cached_tokens=held.cached if held else {},
         )
 
     def recall(self, features: Features) -> Reading | None:
@@ -108,6 +115,7 @@ class Runtime:
         self.observations.remember(call, decision, outcome, snapshot.models, time.time())
         if self.learning is not None:
             self.learning.remember(call, decision, outcome)
+        self.sessions.remember(call, decision, outcome, snapshot)
 
     def reprice(self, sheet: Mapping[str, Price]) -> None:
         """Swap in new prices; requests in flight keep those they began with."""
@@ -158,5 +166,6 @@ class Runtime:
         self.snapshot = self.learning.reloaded(new) if self.learning else new
         cache = new.config.decision_cache
         self.readings.bound(cache.entries, cache.ttl_s, near=cache.near)
+        self.sessions.bound(new.config.sessions.entries, new.config.sessions.ttl_s)
         self.telemetry.config_generation.value = new.generation
         return new

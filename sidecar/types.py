@@ -55,8 +55,12 @@ class Prompt:
 
     system: str = ""
     user: str = ""  # the text of the last user turn
+    first: str = ""  # the text of the first one
     turns: int = 1  # user turns in the conversation
+    answered: bool = False  # a model has spoken in it
+    in_tool_loop: bool = False  # what came last is what a tool gave back
     tools: int = 0  # tool definitions offered to the model
+    tool_names: tuple[str, ...] = ()
     media: int = 0  # images, audio clips and files attached anywhere
 
 

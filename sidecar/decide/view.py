@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import Final, Protocol
 
 from sidecar.decide.observed import Observed
+from sidecar.decide.session import Held
 from sidecar.types import Reading
 
 _NONE: Final[Mapping[str, int]] = MappingProxyType({})
@@ -41,6 +42,7 @@ class View:
     # by task, the expected tokens of output of any model; the empty task is any task
     lengths: Mapping[str, float] = field(default_factory=lambda: _NO_LENGTHS)
     draws: Draws | None = None  # for the policy that explores
+    held: Held | None = None  # the conversation that this request goes on with
 
 
 EMPTY: Final = View()

@@ -104,8 +104,6 @@ class ChatDialect(Completion):
 def _read_message(tally: Tally, message: dict[str, Any], where: str) -> None:
     role = string(message, "role", where)
     acts = bool(message.get("tool_calls") or message.get("function_call"))
-    if acts or role in {"tool", "function"}:
-        tally.needs.add(base.TOOLS)
     content = message.get("content")
     where = f"{where}.content"
     if isinstance(content, str):
@@ -122,6 +120,10 @@ def _read_message(tally: Tally, message: dict[str, Any], where: str) -> None:
             f"`{where}` is null or missing. Send a string or an array of content parts.",
             param=where,
         )
+    if acts:
+        tally.act()
+    elif role in {"tool", "function"}:
+        tally.result()
 
 
 def _read_part(tally: Tally, part: object, where: str) -> str:

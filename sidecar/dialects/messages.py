@@ -147,12 +147,13 @@ def _read_message(tally: Tally, message: dict[str, Any], where: str) -> None:
         elif kind == "tool_use":
             tally.needs.add(base.TOOLS)
         elif kind == "tool_result":
-            tally.needs.add(base.TOOLS)
             result = True
             _read_result(tally, block.get("content"))
-    if result and not texts:
-        return  # a tool speaks here, in the user's name: the user's turn is an earlier one
-    tally.say(role, "\n".join(texts))
+    # a tool that speaks in the user's name is no turn of the user's: that is an earlier one
+    if texts or not result:
+        tally.say(role, "\n".join(texts))
+    if result:
+        tally.result()
 
 
 def _read_result(tally: Tally, content: object) -> None:

@@ -25,11 +25,14 @@ class Tally:
 
     def __init__(self) -> None:
         self.system = ""
+        self.first = ""  # the first user turn
         self.user = ""  # the last user turn
         self.last = ""  # the last text of anyone, where no user speaks
         self.turns = 0
         self.messages = 0
-        self.tools = 0
+        self.tool_names: list[str] = []
+        self.answered = False  # a model has spoken
+        self.in_tool_loop = False
         self.media = 0
         self.media_bytes = 0
         self.needs: set[str] = set()
@@ -37,11 +40,27 @@ class Tally:
     def say(self, role: str, text: str) -> None:
         """Note that ``role`` said ``text``."""
         self.last = text or self.last
+        self.in_tool_loop = False
         if role == "user":
+            if not self.turns:
+                self.first = text
             self.user = text
             self.turns += 1
+        elif role == "assistant":
+            self.answered = True
         elif role in {"system", "developer"}:
             self.system = f"{self.system}\n{text}" if self.system else text
+
+    def act(self) -> None:
+        """Note that the model called a tool."""
+        self.answered = True
+        self.in_tool_loop = False
+        self.needs.add(base.TOOLS)
+
+    def result(self) -> None:
+        """Note what a tool gave back: the model's turn goes on with it."""
+        self.in_tool_loop = True
+        self.needs.add(base.TOOLS)
 
     def attach(self, need: str, holder: object) -> None:
         """Note a picture, clip or file, and what of the body it takes."""
@@ -53,7 +72,7 @@ class Tally:
         """Note the tools on offer."""
         if not tools:
             return
-        self.tools += len(objects(tools, where))
+        self.tool_names += map(_tool_name, objects(tools, where))
         self.needs.add(base.TOOLS)
 
     def asked(
@@ -66,8 +85,12 @@ class Tally:
             prompt=Prompt(
                 system=self.system,
                 user=self.user if self.turns else self.last,
+                first=self.first,
                 turns=max(1, self.turns),
-                tools=self.tools,
+                answered=self.answered,
+                in_tool_loop=self.in_tool_loop,
+                tools=len(self.tool_names),
+                tool_names=tuple(self.tool_names),
                 media=self.media,
             ),
             needs=frozenset(self.needs),
@@ -75,6 +98,12 @@ class Tally:
             messages=self.messages,
             max_output_tokens=max_output_tokens,
         )
+
+
+def _tool_name(tool: Mapping[str, Any]) -> str:
+    function = tool.get("function")
+    name = function.get("name") if isinstance(function, dict) else tool.get("name")
+    return str(name or tool.get("type"))
 
 
 def check(body: Mapping[str, Any], types: Types) -> None:

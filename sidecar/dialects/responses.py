@@ -120,8 +120,11 @@ class ResponsesDialect(OpenAI):
 def _read_item(tally: Tally, item: dict[str, Any], where: str) -> None:
     kind = item.get("type", "message")
     if kind != "message":  # a tool's call or its output, a reasoning item, a reference
-        if isinstance(kind, str) and ("call" in kind):
-            tally.needs.add(base.TOOLS)
+        if isinstance(kind, str) and "call" in kind:
+            if kind.endswith("_output"):
+                tally.result()
+            else:
+                tally.act()
         return
     role = string(item, "role", where)
     content = item.get("content")

@@ -12,6 +12,7 @@ import yaml
 
 from sidecar.classify.dummy import DummyReader
 from tests.conftest import Running, Start, by_word
+from tests.support.raw_upstream import RawUpstream, answer
 from tests.support.wire import Reply, chat, exchange, post
 
 
@@ -114,3 +115,63 @@ async def test_numbers_that_vary_share_a_reading_once_it_is_shown_that_they_may(
     )
     reasons = [said(await ask(sidecar, f"Where is case {i}?"))[1] for i in range(100, 130)]
     assert ("cache" in reasons) is near
+
+
+# -- sessions ---------------------------------------------------------------------------
+
+
+def usage(question: int, cached: int, output: int) -> bytes:
+    """The body of a chat completion that counts."""
+    message = {"role": "assistant", "content": "hello"}
+    said = {
+        "id": "c",
+        "object": "chat.completion",
+        "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
+        "usage": {
+            "prompt_tokens": question,
+            "completion_tokens": output,
+            "prompt_tokens_details": {"cached_tokens": cached},
+        },
+    }
+    return orjson.dumps(said)
+
+
+async def test_a_conversation_stays_while_leaving_would_cost_its_cache(
+    start: Start, config: dict[str, Any], second: RawUpstream
+) -> None:
+    config["models"]["small"]["price"] = {"input": 0.25, "output": 9.0}
+    config["models"]["large"]["price"] = {"input": 3.0, "cached_input": 0.3, "output": 15.0}
+    config["models"]["small"]["context"] = 128_000
+    sidecar = await start(config)
+    second.script = answer(usage(20_000, 0, 20))
+    history = [{"role": "user", "content": "HARD " + "word " * 15_000}]
+    assert said(await ask(sidecar, messages=history)) == ("large", "policy")
+    history += [{"role": "assistant", "content": "hello"}, {"role": "user", "content": "thanks"}]
+    second.script = answer(usage(20_030, 20_020, 20))
+    assert said(await ask(sidecar, messages=history)) == ("large", "session")
+    story = (await admin(sidecar, "/admin/explain", chat(messages=history))).json
+    assert story["reason"] == "session"
+    assert story["steps"][-1]["stage"] == "session"
+    # alone, the last turn is an easy one
+    assert said(await ask(sidecar, "thanks"))[0] == "small"
+
+
+async def test_a_tool_loop_stays_with_the_model_that_called(
+    start: Start, config: dict[str, Any]
+) -> None:
+    config["routes"]["auto"]["rules"] = [
+        {"name": "long", "when": {"min_tokens": 1000}, "model": "large"}
+    ]
+    sidecar = await start(config)
+    name = "x-router-session: one\r\n"
+    tools = [{"type": "function", "function": {"name": "look", "parameters": {}}}]
+    history: list[dict[str, Any]] = [{"role": "user", "content": "look it up"}]
+    assert said(await ask(sidecar, messages=history, tools=tools, headers=name))[0] == "small"
+    history += [
+        {"role": "assistant", "content": None, "tool_calls": [{"id": "c", "type": "function"}]},
+        {"role": "tool", "tool_call_id": "c", "content": "HARD " * 2000},
+    ]
+    stays = await ask(sidecar, messages=history, tools=tools, headers=name)
+    assert said(stays) == ("small", "session")
+    other = await ask(sidecar, messages=history, tools=tools, headers="x-router-session: two\r\n")
+    assert said(other) == ("large", "rule:long")

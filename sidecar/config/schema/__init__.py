@@ -15,7 +15,7 @@ from pydantic import Field
 from sidecar.config.schema.base import Listen, Name, Seconds, Section
 from sidecar.config.schema.classifier import Classifier, Triton
 from sidecar.config.schema.learning import Feedback, Learning
-from sidecar.config.schema.memory import DecisionCache
+from sidecar.config.schema.memory import DecisionCache, Sessions
 from sidecar.config.schema.routes import Route, Rule, TimeWindow, When
 from sidecar.config.schema.service import Dashboard, DecisionLog, Limits
 from sidecar.config.schema.upstreams import Model, Price, Prices, Timeouts, Upstream
@@ -35,6 +35,7 @@ __all__ = [
     "Route",
     "Rule",
     "Section",
+    "Sessions",
     "TimeWindow",
     "Timeouts",
     "Triton",
@@ -63,6 +64,7 @@ class Config(Section):
     feedback: Feedback = Feedback()
     learning: Learning | None = None
     decision_cache: DecisionCache = DecisionCache()
+    sessions: Sessions = Sessions()
     dashboard: Dashboard = Dashboard()
     limits: Limits = Limits()
     drain_s: Seconds = 30.0

@@ -9,6 +9,16 @@ from pydantic import Field
 from sidecar.config.schema.base import Seconds, Section
 
 
+class Sessions(Section):
+    """Conversations, and what it costs to change the model in one."""
+
+    entries: Annotated[int, Field(ge=0, le=10_000_000)] = 10_000  # 0: none is remembered
+    ttl_s: Seconds = 3600.0  # since the last turn
+    max_regret: Annotated[float, Field(ge=0, le=10, allow_inf_nan=False)] = 0.05
+    upgrades: bool = True  # a turn may go to a dearer model for its quality
+    cache_ttl_s: Seconds = 300.0  # how long an upstream keeps what it has cached
+
+
 class DecisionCache(Section):
     """The encoder's readings, by text."""
 

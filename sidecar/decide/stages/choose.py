@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from sidecar.config.snapshot import RouteSpec, Snapshot
-from sidecar.decide import price, rules
+from sidecar.decide import price, rules, session
 from sidecar.decide.policies import POLICIES
 from sidecar.decide.policies.base import Situation
 from sidecar.decide.stages.plan import without_reading
@@ -52,16 +52,34 @@ def _by_policy(
         if free != choice.order[0]:
             reason = "budget"
             steps = (*steps, Step("budget", f"{free} would cost more than was allowed"))
+    steps = (*steps, Step("policy", f"{route.policy}: {choice.why}"))
+    order = choice.order
+    if view.held is not None:
+        usual = price.usual_output(reading, reading.task, view)
+        verdict = session.settle(
+            view.held,
+            order[0],
+            call,
+            affordable,
+            models=snapshot.models,
+            terms=snapshot.config.sessions,
+            quality=situation.asked(route.quality),
+            output=min(call.max_output_tokens or usual, usual),
+        )
+        steps = (*steps, Step("session", verdict.why))
+        if verdict.model != order[0]:
+            reason = "session"
+            order = (verdict.model, *(name for name in order if name != verdict.model))
     ranked = {model.name for model in question.capable}
     # A default that the policy ranked is where the policy put it, or was too dear.
     outside = route.default not in ranked and route.default not in question.barred
     return Decision(
-        model=choice.order[0],
+        model=order[0],
         route=route.name,
         reason=reason,
-        fallbacks=(*choice.order[1:], route.default) if outside else choice.order[1:],
+        fallbacks=(*order[1:], route.default) if outside else order[1:],
         candidates=candidates,
-        steps=(*steps, Step("policy", f"{route.policy}: {choice.why}")),
+        steps=steps,
         reading=reading,
     )
 

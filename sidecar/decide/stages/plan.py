@@ -54,6 +54,15 @@ def _plan_route(
         empty=features.empty,
         steps=(Step("capability", said or "every model can"),),
     )
+    held = view.held
+    if (
+        held is not None
+        and call.prompt.in_tool_loop
+        and any(model.name == held.model for model in question.capable)
+    ):
+        # half an action: another model may not know the calls that this one has made
+        step = Step("session", f"stays with {held.model}: inside a tool loop")
+        return prefer(question, held.model, "session", step)
     rule = rules.first(route.rules, call, None, question.barred, view)
     if rule is not None:
         return by_rule(question, rule)
