@@ -35,6 +35,9 @@ lint: $(VENV)/.dev ## ruff, mypy, and the walls between the packages
 bench: $(VENV)/.dev ## the short benchmark, appended to bench/results.jsonl
 	$(BIN)/python -m bench.decision
 	$(BIN)/python -m bench.proxy --requests 1500 --rounds 3
+	$(BIN)/python -m bench.load --seconds 4
+	$(BIN)/python -m bench.scenarios --seconds 4 --rounds 1
+	$(BIN)/python -m bench.soak --minutes 1
 
 clean: ## remove what the others made
 	rm -rf $(VENV) .work build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -1,7 +1,7 @@
 """A sidecar and a mock upstream that misbehave on purpose, as processes for benchmarks.
 
     python -m bench.drill sidecar --fault slow:50 --config FILE --listen H:P --admin H:P
-    python -m bench.drill mock --failing 0.1
+    python -m bench.drill mock --failing 0.1 [--period 60]
 
 ``slow:MS`` makes every run of the encoder take so much longer; ``down`` makes each one
 fail. The failing mock answers that share of its requests with a 500 or 429, or breaks
@@ -47,15 +47,20 @@ class Faulty:
 
 
 class Failing:
-    """A share of requests fail, in turns of three kinds; counted, not drawn."""
+    """A share of requests fail, in turns of three kinds; counted, not drawn.
 
-    def __init__(self, share: float) -> None:
+    With ``period_s`` only in the last third of each period.
+    """
+
+    def __init__(self, share: float, period_s: float = 0.0) -> None:
         self._every = round(1 / share)
+        self._period_s = period_s
         self._failed = 0
         self._cut: set[int] = set()
 
     async def on_request(self, exchange: Exchange, _: web.Request) -> web.StreamResponse | None:
-        if exchange.number % self._every:
+        at = time.monotonic() % self._period_s / self._period_s if self._period_s else 1.0
+        if exchange.number % self._every or at < 2 / 3:
             return None
         self._failed += 1
         match self._failed % 3:
@@ -85,7 +90,7 @@ async def serve_sidecar(args: argparse.Namespace) -> None:
 
 
 async def serve_mock(args: argparse.Namespace) -> None:
-    faults = Failing(args.failing) if args.failing else None
+    faults = Failing(args.failing, args.period) if args.failing else None
     async with MockUpstream(speed=args.speed, faults=faults) as mock:
         print(json.dumps({"url": mock.url}), flush=True)
         await _stopped()
@@ -114,6 +119,7 @@ def main() -> None:
     sidecar.set_defaults(work=serve_sidecar)
     mock = commands.add_parser("mock")
     mock.add_argument("--failing", type=float, default=0.0)
+    mock.add_argument("--period", type=float, default=0.0, metavar="SECONDS")
     mock.add_argument("--speed", type=float, default=4.0)
     mock.set_defaults(work=serve_mock)
     args = parser.parse_args()

@@ -50,6 +50,13 @@ class Process:
         line = next(line for line in status.splitlines() if line.startswith("VmRSS:"))
         return int(line.split()[1]) / 1024
 
+    def files(self) -> int:
+        """Open file descriptors now."""
+        return sum(1 for _ in Path(f"/proc/{self.popen.pid}/fd").iterdir())
+
+    def threads(self) -> int:
+        return sum(1 for _ in Path(f"/proc/{self.popen.pid}/task").iterdir())
+
 
 @dataclass(frozen=True)
 class Sidecar:
@@ -90,10 +97,13 @@ def mock_upstream(*arguments: str) -> Iterator[str]:
 
 
 @contextmanager
-def drilled_upstream(failing: float = 0.0, speed: float = 4.0) -> Iterator[str]:
+def drilled_upstream(
+    failing: float = 0.0, speed: float = 4.0, period_s: float = 0.0
+) -> Iterator[str]:
     """``bench.drill``'s mock: paced, and failing in a share of its answers."""
     command = [sys.executable, "-m", "bench.drill", "mock", "--failing", str(failing)]
-    with _started_mock([*command, "--speed", str(speed)]) as url:
+    command += ["--speed", str(speed), "--period", str(period_s)]
+    with _started_mock(command) as url:
         yield url
 
 

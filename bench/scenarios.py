@@ -49,7 +49,7 @@ ALL = (
 def measure(scenario: Scenario, rate: float, seconds: float, rounds: int) -> dict[str, Any]:
     with (
         ground.drilled_upstream(scenario.failing) as upstream,
-        ground.sidecar(_config(upstream), scenario.fault) as sidecar,
+        ground.sidecar(able(upstream), scenario.fault) as sidecar,
     ):
         plan = Plan(
             target=Target(url=sidecar.url),
@@ -57,7 +57,7 @@ def measure(scenario: Scenario, rate: float, seconds: float, rounds: int) -> dic
             scenarios={scenario.sends: 1.0},
             objectives=Objectives(error_rate=1.0),
         )
-        names = {name: model["upstream_model"] for name, model in _config("")["models"].items()}
+        names = {name: model["upstream_model"] for name, model in able("")["models"].items()}
         site = Site(Address(sidecar.url), "auto", Address(upstream), names)
         before = sidecar.process.cpu_s()
         legs = uvloop.run(run(plan, site, lambda *_: None))
@@ -80,10 +80,10 @@ def measure(scenario: Scenario, rate: float, seconds: float, rounds: int) -> dic
     }
 
 
-def _config(upstream: str) -> dict[str, Any]:
+def able(upstream: str) -> dict[str, Any]:
     made = config(upstream)
-    for model in made["models"].values():  # every scenario is to reach every model
-        model |= {"context": 128_000, "capabilities": ["tools", "json_schema"]}
+    for model in made["models"].values():  # as the mock's models are; contexts differ
+        model["capabilities"] = ["tools"]
     return made
 
 
