@@ -20,7 +20,7 @@ from typing import Final
 
 from aiohttp import web
 
-from sidecar import classify, sources
+from sidecar import classify, logs, sources
 from sidecar.classify.base import Classifier
 from sidecar.config import loader
 from sidecar.config.schema import DecisionLog
@@ -40,6 +40,7 @@ from sidecar.runtime import Mode, Runtime
 from sidecar.state.learning import Learning
 from sidecar.state.precompute import precompute
 from sidecar.telemetry import Telemetry
+from sidecar.tracing import Tracer
 from sidecar.types import Prompt
 from sidecar.upstream.aiohttp_client import AiohttpUpstreams
 from sidecar.upstream.base import Upstreams
@@ -106,14 +107,16 @@ class App:
         classifier: Classifier | None = None,
         workers: int = 1,
         follower: int | None = None,
+        loaded: Loaded | None = None,
     ) -> App:
         """Wire, listen and be ready. A port of 0 takes a free one.
 
+        ``loaded`` is ``config_file`` and the encoder where they were read before;
         ``classifier`` replaces the configured one, for drills and tests. With
         ``workers`` the others are started too; ``follower`` is the number of one
         of those, which has no admin port.
         """
-        loaded = load(config_file)
+        loaded = loaded or load(config_file)
         snapshot = loaded.snapshot
         telemetry = Telemetry()
         if classifier is None:
@@ -142,6 +145,8 @@ class App:
         app = cls(runtime, chosen.why)
         try:
             runtime.decisions = _decision_log(snapshot.config.decision_log, follower)
+            if snapshot.config.tracing is not None:
+                runtime.tracer = Tracer(snapshot.config.tracing)
             shared = workers > 1 or follower is not None
             await app._listen(listen or snapshot.config.listen, shared=shared)
             if follower is None:
@@ -224,6 +229,8 @@ class App:
             await self.runtime.learning.save()
         if self.runtime.decisions is not None:
             await self.runtime.decisions.close()
+        if self.runtime.tracer is not None:
+            await self.runtime.tracer.close()
         await self.runtime.upstreams.close()
         await self.runtime.classifier.close()
         for operators in (self._admin, self._probes):
@@ -285,7 +292,11 @@ async def serve(
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    app = await App.start(config_file, listen=listen, admin=admin, probes=probes, workers=workers)
+    loaded = load(config_file)
+    logs.configure(loaded.snapshot.config.log)
+    app = await App.start(
+        config_file, listen=listen, admin=admin, probes=probes, workers=workers, loaded=loaded
+    )
     for warning in app.runtime.snapshot.warnings:
         log.warning("%s", warning)
     print(f"classifier: {app.why}", flush=True)
@@ -307,6 +318,8 @@ async def serve_as_follower(config_file: Path, listen: str, number: int, fd: int
     loop = asyncio.get_running_loop()
     for signum in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signum, log.debug, "the leader decides")
-    app = await App.start(config_file, listen=listen, follower=number)
+    loaded = load(config_file)
+    logs.configure(loaded.snapshot.config.log)
+    app = await App.start(config_file, listen=listen, follower=number, loaded=loaded)
     await follow(fd, app.runtime)
     await app.stop()

@@ -30,6 +30,7 @@ from sidecar.features import features_of
 from sidecar.parse import Received, parse
 from sidecar.relay import Relay
 from sidecar.runtime import Runtime
+from sidecar.tracing import Trace
 from sidecar.types import Call, Decision, Failure, Features, Outcome, Reading, Usage
 
 UNREAD: Final = Features(window="", empty=True)
@@ -39,6 +40,9 @@ log = logging.getLogger("sidecar.pipeline")
 async def handle(received: Received, answer: Downstream, runtime: Runtime, clock: Clock) -> None:
     """Answer one request, or raise the :class:`RequestError` to answer it with."""
     snapshot = runtime.snapshot
+    traced: Trace | None = None
+    if runtime.tracer is not None:
+        traced, received = runtime.tracer.begin(received)
     call = parse(received)
     # only a route's requests are read: one that names its model needs no encoder
     features = features_of(call.prompt) if call.model in snapshot.routes else UNREAD
@@ -64,6 +68,8 @@ async def handle(received: Received, answer: Downstream, runtime: Runtime, clock
         runtime.recent.note(over)
         if runtime.decisions is not None:
             runtime.decisions.write(entry(over))
+        if traced is not None and runtime.tracer is not None:
+            runtime.tracer.end(traced, over)
 
 
 def unanswered(decision: Decision, clock: Clock, failed: UpstreamsFailed | None = None) -> Outcome:

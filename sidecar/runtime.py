@@ -31,6 +31,7 @@ from sidecar.state.meter import Meter
 from sidecar.state.observed import Observations
 from sidecar.state.sessions import Sessions
 from sidecar.telemetry import Telemetry
+from sidecar.tracing import Tracer
 from sidecar.types import Call, Decision, Features, Outcome, Reading
 from sidecar.upstream.base import Upstreams
 from sidecar.upstream.health import Health
@@ -43,6 +44,8 @@ _FIXED: Final = (
     "classifier",
     "upstream_client",
     "decision_log",
+    "log",
+    "tracing",
     "feedback",
     "learning",
     "decision_cache.common",
@@ -71,6 +74,7 @@ class Runtime:
     deadlines: Deadlines = field(default_factory=Deadlines)
     dispatcher: Dispatcher = field(init=False)
     decisions: Sink | None = None  # the decision log, where one is configured
+    tracer: Tracer | None = None  # where tracing is configured
     recent: Recent = field(default_factory=Recent)  # the latest decisions, for the dashboard
     telemetry: Telemetry = field(default_factory=Telemetry)
     mode: Mode = Mode.STARTING

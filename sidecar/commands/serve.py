@@ -49,10 +49,9 @@ def channel(text: str) -> tuple[int, int]:
 def run(args: argparse.Namespace) -> int:
     # ONNX Runtime takes its time to import
     from sidecar.app import serve, serve_as_follower  # noqa: PLC0415
+    from sidecar.logs import configure  # noqa: PLC0415
 
-    logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
+    configure()  # until the configuration says how
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             if args.follow:

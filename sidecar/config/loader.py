@@ -130,6 +130,7 @@ class _Compiler:
         }
         token = self.token("listen_token_env", self.config.listen_token_env)
         admin_token = self.token("admin_token_env", self.config.admin_token_env)
+        self.tracing()
         if self.faults:
             raise ConfigError(in_order(self.faults))
         return Snapshot(
@@ -153,6 +154,15 @@ class _Compiler:
         if not value:
             self.fault((key,), f"the variable {name} is not set")
         return Secret(value)
+
+    def tracing(self) -> None:
+        """The collector's headers must be there; they are read where spans are sent."""
+        settings = self.config.tracing
+        if settings is None or settings.headers_env is None:
+            return
+        if not self.env.get(settings.headers_env, "").strip():
+            lack = f"the variable {settings.headers_env} is not set"
+            self.fault(("tracing", "headers_env"), lack)
 
     def upstream(self, name: str, upstream: schema.Upstream) -> UpstreamSpec:
         auth = upstream.auth

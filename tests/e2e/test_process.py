@@ -9,10 +9,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 
 from tests.conftest import config_for
-from tests.support.process import Process, serve
+from tests.support.process import GENEROUS, Process, serve
 from tests.support.raw_upstream import (
     DONE,
     LAST_CHUNK,
@@ -255,3 +256,17 @@ async def test_a_bad_option_exits_2_with_its_use(
     sidecar = await begin(config_of(upstream), *options)
     assert await sidecar.ended() == 2
     assert options[0].lstrip("-") in sidecar.stderr
+
+
+async def test_a_log_in_json_is_json_from_its_first_line_to_its_last(
+    begin: Begin, config: dict[str, object]
+) -> None:
+    process = await begin({**config, "log": {"format": "json"}})
+    async with asyncio.timeout(GENEROUS):
+        while "serving on" not in process.stderr:
+            await asyncio.sleep(0.02)
+    process.terminate()
+    assert await process.ended() == 0
+    said = [orjson.loads(line) for line in process.stderr.splitlines()]
+    assert {"time", "level", "logger", "message"} <= said[0].keys()
+    assert any(line["message"].startswith("draining") for line in said)

@@ -17,7 +17,7 @@ from sidecar.config.schema.classifier import Classifier, Triton
 from sidecar.config.schema.learning import Feedback, Learning
 from sidecar.config.schema.memory import DecisionCache, Sessions
 from sidecar.config.schema.routes import Route, Rule, TimeWindow, When
-from sidecar.config.schema.service import Dashboard, DecisionLog, Limits
+from sidecar.config.schema.service import Dashboard, DecisionLog, Limits, Log, Tracing
 from sidecar.config.schema.upstreams import Model, Price, Prices, Timeouts, Upstream
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "Feedback",
     "Learning",
     "Limits",
+    "Log",
     "Model",
     "Price",
     "Prices",
@@ -38,6 +39,7 @@ __all__ = [
     "Sessions",
     "TimeWindow",
     "Timeouts",
+    "Tracing",
     "Triton",
     "Upstream",
     "When",
@@ -66,5 +68,7 @@ class Config(Section):
     decision_cache: DecisionCache = DecisionCache()
     sessions: Sessions = Sessions()
     dashboard: Dashboard = Dashboard()
+    log: Log = Log()
+    tracing: Tracing | None = None
     limits: Limits = Limits()
     drain_s: Seconds = 30.0

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from sidecar.config.schema.base import Seconds, Section
+from sidecar.config.schema.base import BaseUrl, Seconds, Section
 
 
 class Limits(Section):
@@ -30,3 +30,20 @@ class Dashboard(Section):
     """What the page on the admin port shows."""
 
     show_prompts: bool = False  # the head of each prompt beside its decision
+
+
+class Log(Section):
+    """What the process says of itself, on standard error."""
+
+    format: Literal["text", "json"] = "text"
+    level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+class Tracing(Section):
+    """OpenTelemetry spans, sent by OTLP over HTTP."""
+
+    endpoint: BaseUrl  # of the collector, without /v1/traces
+    sample: Annotated[float, Field(ge=0, le=1)] = 1.0  # of requests whose caller did not decide
+    service_name: Annotated[str, Field(min_length=1, max_length=200)] = "pointsman"
+    headers_env: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] | None = None
+    max_queue: Annotated[int, Field(ge=16, le=1_000_000)] = 2048  # spans that wait to be sent
