@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import Sequence
 
-import openai
 import orjson
 import pytest
 
@@ -15,15 +13,8 @@ from sidecar.encoder.abilities import Catalogue
 from sidecar.types import Features, Reading
 from tests.conftest import Running, Start, by_word
 from tests.support.raw_upstream import ANSWER, DONE, RawUpstream, answer, event, stream
+from tests.support.traffic import flowing
 from tests.support.wire import Reply, chat, exchange, post
-
-PROMPTS = [
-    "hello there",
-    "What is the capital of France?",
-    "Prove that the square root of two is irrational.",
-    "Write a Python function that merges two sorted lists.",
-    "Translate to German: good morning",
-]
 
 
 @pytest.fixture
@@ -32,58 +23,19 @@ def config(config: dict[str, object]) -> dict[str, object]:
     return {**config, "decision_cache": {"entries": 0}}
 
 
-class Traffic:
-    """Clients that keep asking, streaming and not, and what came of it, in order."""
-
-    def __init__(self, sidecar: Running) -> None:
-        self.sidecar = sidecar
-        self.reasons: list[str] = []
-        self.going = True
-        self.answers: Counter[str] = Counter()
-
-    async def client(self, number: int) -> None:
-        async with openai.AsyncOpenAI(
-            base_url=self.sidecar.url, api_key="x", max_retries=0
-        ) as client:
-            while self.going:
-                asked = PROMPTS[(number + len(self.reasons)) % len(PROMPTS)]
-                raw = await client.chat.completions.with_raw_response.create(
-                    model="auto", messages=[{"role": "user", "content": asked}]
-                )
-                said = (await _parsed(raw)).choices[0].message.content
-                self.answers[str(said)] += 1
-                self.reasons.append(raw.headers["x-router-reason"])
-
-    async def after(self, more: int) -> None:
-        """Wait for so many more answers."""
-        until = len(self.reasons) + more
-        async with asyncio.timeout(60):
-            while len(self.reasons) < until:
-                await asyncio.sleep(0.01)
-
-
-async def _parsed(raw: object) -> openai.types.chat.ChatCompletion:
-    value = raw.parse()  # type: ignore[attr-defined]
-    return await value if asyncio.iscoroutine(value) else value
-
-
 async def test_killing_the_classifier_in_mid_run_changes_reasons_and_not_answers(
     start: Start, config: dict[str, object]
 ) -> None:
     config["classifier"] = {"backend": "onnx", "deadline_ms": 5000}  # the real encoder
     sidecar = await start(config, classifier=None)
-    traffic = Traffic(sidecar)
-    clients = [asyncio.create_task(traffic.client(i)) for i in range(4)]
-    await traffic.after(20)
-    assert set(traffic.reasons) == {"policy"}
+    async with flowing(sidecar.url) as traffic:
+        await traffic.after(20)
+        assert set(traffic.reasons) == {"policy"}
+        await sidecar.app.runtime.classifier.close()
+        killed = len(traffic.reasons)
+        await traffic.after(20)
 
-    await sidecar.app.runtime.classifier.close()
-    killed = len(traffic.reasons)
-    await traffic.after(20)
-    traffic.going = False
-    await asyncio.gather(*clients)  # raises, had one of the answers not been whole
-
-    settled = traffic.reasons[killed + len(clients) :]  # those in flight may be of either kind
+    settled = traffic.reasons[killed + 4 :]  # those in flight may be of either kind
     assert set(settled) == {"classifier-down"}
     assert set(traffic.answers) == {"hello"}
 

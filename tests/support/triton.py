@@ -62,6 +62,7 @@ class TritonServer:
         version = f"{sys.version_info.major}.{sys.version_info.minor}"
         stub.unlink(missing_ok=True)
         stub.symlink_to(home / "python_backend_stubs" / version / stub.name)
+        self.repository = repository
         self.grpc, http, metrics = _free(), _free(), _free()
         self.url = f"127.0.0.1:{self.grpc}"
         self.http = f"http://127.0.0.1:{http}"

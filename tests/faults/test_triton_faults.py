@@ -1,0 +1,241 @@
+"""The real Triton server dies, freezes, changes and chokes; apps do not notice.
+
+Each fault is met while clients keep asking. With the CPU path the backend changes and
+nothing else; without it the reasons do. Once the server is good again, it is used again
+within five seconds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import signal
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from sidecar.app import App
+from sidecar.encoder.bundle import Bundle
+from sidecar.encoder.served import Served
+from tests.conftest import Running
+from tests.support.traffic import flowing
+from tests.support.triton import TritonServer, needed, serving
+from tests.support.wire import exchange
+
+pytestmark = pytest.mark.timeout(300)
+RETURN_S = 5.0
+SHORT = Served.of(Bundle.load()).name(64)
+
+
+@pytest.fixture(scope="module")
+def triton(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonServer]:
+    needed()
+    with serving(tmp_path_factory.mktemp("triton")) as server:
+        yield server
+
+
+Begin = Callable[..., Awaitable[Running]]
+
+
+@pytest.fixture
+async def begin(
+    config: dict[str, Any], triton: TritonServer, tmp_path: Path
+) -> AsyncIterator[Begin]:
+    """A sidecar over the server; the keywords are of ``classifier.triton``."""
+    async with contextlib.AsyncExitStack() as stack:
+
+        async def one(**keys: object) -> Running:
+            keys = {"url": triton.url, "deadline_ms": 1500, "recheck_s": 0.3, **keys}
+            config["decision_cache"] = {"entries": 0}  # every prompt is read anew
+            config["classifier"] = {"backend": "triton", "deadline_ms": 3000, "triton": keys}
+            file = tmp_path / "sidecar.yaml"
+            file.write_text(yaml.safe_dump(config, sort_keys=False))
+            app = await App.start(file, listen="127.0.0.1:0", admin="127.0.0.1:0")
+            stack.push_async_callback(app.stop)
+            assert backend(Running(app)) == "triton", app.why
+            return Running(app)
+
+        yield one
+
+
+def backend(sidecar: Running) -> str:
+    return sidecar.app.runtime.classifier.name
+
+
+async def becomes(sidecar: Running, name: str, within_s: float = 60.0) -> float:
+    """Wait for the backend; seconds that it took."""
+    began = time.monotonic()
+    while backend(sidecar) != name:
+        took = time.monotonic() - began
+        assert took < within_s, f"{backend(sidecar)}: {sidecar.app.runtime.classifier.why}"
+        await asyncio.sleep(0.02)
+    return time.monotonic() - began
+
+
+async def readiness(sidecar: Running) -> dict[str, Any]:
+    request = b"GET /readyz HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
+    reply = await exchange(sidecar.app.admin, request)
+    assert reply.status == 200
+    return dict(reply.json)
+
+
+async def metrics(sidecar: Running) -> str:
+    request = b"GET /metrics HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
+    return (await exchange(sidecar.app.admin, request)).body.decode()
+
+
+async def test_a_killed_server_is_replaced_by_the_cpu_path_until_it_is_back(
+    begin: Begin, triton: TritonServer
+) -> None:
+    sidecar = await begin()
+    state = await readiness(sidecar)
+    assert (state["mode"], state["backend"]) == ("ready", "triton")
+    async with flowing(sidecar.url) as traffic:
+        await traffic.after(20)
+        triton.kill()
+        await becomes(sidecar, "onnx")
+        await traffic.after(20)
+        state = await readiness(sidecar)
+        assert (state["mode"], state["backend"]) == ("ready", "onnx")
+        assert "not triton: " in state["backend_why"]
+        assert "router_triton_degraded 1.0" in await metrics(sidecar)
+
+        triton.start()
+        await asyncio.to_thread(triton.wait_ready)
+        await becomes(sidecar, "triton", RETURN_S)
+        await traffic.after(20)
+    assert set(traffic.reasons) == {"policy"}  # an answer of the CPU is as good a reading
+    assert set(traffic.answers) == {"hello"}
+    said = await metrics(sidecar)
+    assert "router_triton_degraded 0.0" in said
+    assert 'router_triton_calls_total{outcome="ok"}' in said
+
+
+async def test_a_frozen_server_changes_reasons_and_is_used_again_when_it_thaws(
+    begin: Begin, triton: TritonServer
+) -> None:
+    sidecar = await begin(fallback="none", deadline_ms=400)
+    async with flowing(sidecar.url) as traffic:
+        await traffic.after(10)
+        triton.signal(signal.SIGSTOP)
+        try:
+            await becomes(sidecar, "none")
+            frozen = len(traffic.reasons) + 4
+            await traffic.after(20)
+            until = len(traffic.reasons)
+        finally:
+            triton.signal(signal.SIGCONT)
+        await becomes(sidecar, "triton", RETURN_S)
+        thawed = len(traffic.reasons) + 4
+        await traffic.after(20)
+    assert set(traffic.reasons[frozen:until]) <= {"deadline", "classifier-down"}
+    assert "policy" in traffic.reasons[thawed:]
+    assert set(traffic.answers) == {"hello"}
+
+
+async def test_an_unloaded_model_is_missed_and_found_again(
+    begin: Begin, triton: TritonServer
+) -> None:
+    sidecar = await begin(fallback="none")
+    async with flowing(sidecar.url) as traffic:
+        await traffic.after(10)
+        await asyncio.to_thread(triton.control, SHORT, "unload")
+        await becomes(sidecar, "none")
+        assert SHORT in sidecar.app.runtime.classifier.why
+        await traffic.after(8)
+        assert "classifier-down" in traffic.reasons
+        await asyncio.to_thread(triton.control, SHORT, "load")
+        await becomes(sidecar, "triton", RETURN_S)
+        await traffic.after(8)
+    assert traffic.reasons[-1] == "policy"
+    assert set(traffic.answers) == {"hello"}
+
+
+@contextlib.contextmanager
+def changed(triton: TritonServer, files: dict[str, Callable[[str], str]]) -> Iterator[None]:
+    """The shortest model, loaded with other files; as it was afterwards."""
+    folder = triton.repository / SHORT
+    kept = {name: (folder / name).read_text() for name in files}
+    try:
+        for name, change in files.items():
+            new = change(kept[name])
+            assert new != kept[name]
+            (folder / name).write_text(new)
+        triton.control(SHORT, "load")
+        yield
+    finally:
+        for name, text in kept.items():
+            (folder / name).write_text(text)
+        triton.control(SHORT, "load")
+
+
+def another(key: str) -> dict[str, Callable[[str], str]]:
+    """Files of a model that agree with each other and not with the sidecar's encoder."""
+
+    def manifest(text: str) -> str:
+        said = json.loads(text)
+        if key == "version":
+            said["version"] = "0123456789ab"
+        else:
+            said["labels"]["tier"].reverse()
+        return json.dumps(said)
+
+    def config(text: str) -> str:
+        served = Served.of(Bundle.load())
+        if key == "version":
+            return text.replace(served.version, "0123456789ab")
+        order = json.dumps(json.dumps(served.labels["tier"]))
+        return text.replace(order, json.dumps(json.dumps(served.labels["tier"][::-1])))
+
+    return {"1/manifest.json": manifest, "config.pbtxt": config}
+
+
+@pytest.mark.parametrize(
+    ("key", "said"), [("version", "encoder_version"), ("labels", "labels_tier")]
+)
+async def test_another_encoder_on_the_server_is_not_asked(
+    begin: Begin, triton: TritonServer, key: str, said: str
+) -> None:
+    sidecar = await begin()
+    async with flowing(sidecar.url) as traffic:
+        with changed(triton, another(key)):
+            await becomes(sidecar, "onnx")
+            assert "serves another encoder" in sidecar.app.runtime.classifier.why
+            assert said in sidecar.app.runtime.classifier.why
+            await traffic.after(8)
+        await becomes(sidecar, "triton", RETURN_S)
+        await traffic.after(8)
+    assert set(traffic.answers) == {"hello"}
+
+
+async def test_a_slow_model_with_a_full_queue_is_not_waited_for(
+    begin: Begin, triton: TritonServer
+) -> None:
+    def slow(text: str) -> str:
+        text = text.replace("import hashlib\n", "import hashlib\nimport time\n")
+        return text.replace("        rows = [", "        time.sleep(1.0)\n        rows = [")
+
+    def crowded(text: str) -> str:
+        return text.replace("max_queue_size: 256", "max_queue_size: 1").replace(
+            "max_batch_size: 32", "max_batch_size: 1"
+        )
+
+    sidecar = await begin(deadline_ms=400)
+    async with flowing(sidecar.url, clients=8) as traffic:
+        await traffic.after(10)
+        with changed(triton, {"1/model.py": slow, "config.pbtxt": crowded}):
+            await becomes(sidecar, "onnx")
+            why = sidecar.app.runtime.classifier.why
+            assert "share of the deadline" in why or "queue is full" in why or "slower" in why
+            await traffic.after(30)
+        await becomes(sidecar, "triton", RETURN_S)
+        await traffic.after(10)
+    assert set(traffic.answers) == {"hello"}
+    assert set(traffic.reasons) <= {"policy", "deadline"}
+    said = await metrics(sidecar)
+    assert 'outcome="late"' in said or 'outcome="full"' in said
