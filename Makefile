@@ -74,7 +74,7 @@ $(VENV)/.kernels: $(BIN)/python $(PACKAGE)
 # The server's wheel asks for an old numpy that it does not need: taken without its needs.
 $(VENV)/.triton: $(BIN)/python $(PACKAGE)
 	@echo "Setting up $(VENV) for the Triton server (once) ..."
-	@$(PIP) -e '.[gpu]'
+	@$(PIP) -e '.[gpu,engines]'
 	@$(PIP) --no-deps nvidia-pytriton
 	@touch $@
 

@@ -137,9 +137,13 @@ class PackedEncoder:
 
     @classmethod
     def of_bundle(
-        cls, bundle: Bundle, names: Sequence[str], choice: Choice | None = None
+        cls,
+        bundle: Bundle,
+        names: Sequence[str],
+        choice: Choice | None = None,
+        graph: str = "model.int8.onnx",
     ) -> PackedEncoder:
-        """From an exported bundle, to score the abilities ``names``, in order.
+        """From one graph of an exported bundle, to score the abilities ``names``, in order.
 
         Raises EncoderError for a graph that is no such encoder, KernelError for an
         ability that the bundle does not have.
@@ -151,7 +155,7 @@ class PackedEncoder:
         unknown = sorted(set(names) - set(catalogue.names))
         if unknown:
             raise KernelError(f"the encoder knows no ability of {', '.join(unknown)}")
-        weights = from_onnx(bundle.onnx)
+        weights = from_onnx(bundle.file(graph))
         slope = torch.tensor([catalogue[n].slope for n in names]).reshape(-1, bundle.demand)
         shift = torch.tensor([catalogue[n].shift for n in names])
         shape = {**bundle.manifest["shape"], "activation": weights.activation}

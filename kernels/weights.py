@@ -58,7 +58,7 @@ def from_onnx(raw: bytes) -> Weights:
     state: dict[str, Tensor] = {}
     for name, value in floats.items():
         product = next((n for n in _readers(name, arrays, readers) if n.op_type in PRODUCTS), None)
-        if product is None:
+        if product is None or value.ndim != 2:  # a Gemm reads its bias too
             state[name] = value
             continue
         transposed = product.op_type == "Gemm" and any(
@@ -86,6 +86,8 @@ def _floats(arrays: Mapping[str, np.ndarray]) -> Iterator[tuple[str, Tensor]]:
             zero = arrays[base + "_zero_point"].astype(np.float32)
             scale = arrays[base + "_scale"].astype(np.float32)
             yield base, torch.from_numpy((value.astype(np.float32) - zero) * scale)
+        elif name.endswith(".half"):  # stored as halves, cast where it is used
+            yield name.removesuffix(".half"), torch.from_numpy(value.astype(np.float32))
         elif value.dtype.kind == "f" and not name.endswith(("_scale", "_zero_point")):
             yield name, torch.from_numpy(value.astype(np.float32))
 
@@ -93,7 +95,8 @@ def _floats(arrays: Mapping[str, np.ndarray]) -> Iterator[tuple[str, Tensor]]:
 def _readers(
     name: str, arrays: Mapping[str, np.ndarray], readers: Mapping[str, list[Any]]
 ) -> list[Any]:
-    stored = name if name in arrays else name + "_quantized"
+    quantised = name + "_quantized"
+    stored = quantised if quantised in arrays else name
     return readers.get(stored, [])
 
 

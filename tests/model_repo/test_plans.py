@@ -1,0 +1,205 @@
+"""Plans are built for real without a GPU, keyed, compared, and refused with a sentence.
+
+TensorRT-RTX builds them for other GPUs than this machine has; it is another product than
+TensorRT, so that it builds is strong evidence and no proof.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from kernels.trt import PlanError, find, plan
+from model_repo.cuda import Gpu, gpu
+from model_repo.generate import profile
+from model_repo.parity import graph
+from model_repo.plans import FULL, HALF, Site, agree, ensure, faults, main, rows_for
+from sidecar.encoder.bundle import Bundle
+from sidecar.encoder.model import INPUT
+from sidecar.encoder.served import Served
+from sidecar.encoder.tokens import Tokens
+from sidecar.errors import EncoderError
+
+FOUND = find()
+BUNDLE = Bundle.load()
+SERVED = Served.of(BUNDLE)
+L4 = Gpu("NVIDIA L4", "8.9")
+SITE = Site(FOUND, L4, BUNDLE, SERVED)
+
+pytestmark = pytest.mark.timeout(300)
+needs_builder = pytest.mark.skipif(
+    FOUND.module is None, reason="tensorrt-rtx is not installed: the extra `engines`"
+)
+
+
+@needs_builder
+@pytest.mark.parametrize("compute", ["8.0", "8.6", "8.9"])
+def test_the_half_precision_graph_builds_with_every_buckets_profile(compute):
+    for bucket in SERVED.buckets:
+        raw = plan(FOUND, BUNDLE.file(HALF), INPUT, profile(bucket), compute)
+        assert len(raw) > 1_000_000
+
+
+def changed(change) -> bytes:
+    onnx = pytest.importorskip("onnx", reason="onnx is not installed: the extra `engines`")
+    model = onnx.load_from_string(BUNDLE.file(HALF))
+    change(model.graph, onnx)
+    return model.SerializeToString()
+
+
+@needs_builder
+def test_an_operator_that_tensorrt_does_not_know_is_named():
+    def unknown(made, onnx):
+        next(node for node in made.node if node.op_type == "Softmax").op_type = "Nonsense"
+
+    with pytest.raises(PlanError, match=r"can't read the graph: .*Nonsense"):
+        plan(FOUND, changed(unknown), INPUT, profile(64), "8.9")
+
+
+@needs_builder
+def test_types_that_do_not_fit_are_refused():
+    def mixed(made, onnx):
+        half = onnx.TensorProto.FLOAT16
+        weight = next(i for i in made.initializer if i.data_type == half and len(i.dims) == 2)
+        full = onnx.numpy_helper.to_array(weight).astype("f4")
+        weight.CopyFrom(onnx.numpy_helper.from_array(full, weight.name))
+
+    with pytest.raises(PlanError):
+        plan(FOUND, changed(mixed), INPUT, profile(64), "8.9")
+
+
+@needs_builder
+@pytest.mark.parametrize(
+    ("raw", "said"),
+    [
+        (b"", "takes nothing, not input_ids alone"),
+        (BUNDLE.file(HALF)[:-5000], "can't read the graph"),
+        (BUNDLE.onnx, "can't read the graph"),  # dynamic int8 is for the CPU
+        (BUNDLE.file(FULL), "nothing in half precision"),
+    ],
+    ids=["empty", "cut short", "int8", "fp32"],
+)
+def test_another_file_than_the_half_precision_graph_is_refused(raw, said):
+    with pytest.raises(PlanError, match=said):
+        plan(FOUND, raw, INPUT, profile(64), "8.9")
+
+
+@needs_builder
+def test_a_gpu_that_cannot_be_built_for_from_here_is_named():
+    with pytest.raises(PlanError, match=r"compute capability 9\.0"):
+        plan(FOUND, BUNDLE.file(HALF), INPUT, profile(64), "9.0")
+
+
+def test_without_tensorrt_the_reasons_are_given():
+    with pytest.raises(PlanError, match=r"no TensorRT builds plans here: nothing can't be"):
+        plan(find(("nothing",)), b"", INPUT, profile(64))
+
+
+# -- what a plan must be to serve ------------------------------------------------------
+
+
+def manifest(bucket: int = 64, raw: bytes = b"plan") -> dict:
+    return json.loads(json.dumps(SITE.manifest(bucket, raw)))
+
+
+def test_a_plan_that_fits_has_no_faults():
+    assert faults(manifest(), b"plan", SITE, 64) == []
+
+
+def swapped(values: str) -> str:
+    return json.dumps(json.loads(values)[::-1])
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda m: m["key"].update(gpu="NVIDIA H100"), "GPU NVIDIA H100, this one is NVIDIA L4"),
+        (lambda m: m["key"].update(compute="9.0"), "capability 9.0, this GPU has 8.9"),
+        (lambda m: m["key"].update(tensorrt="tensorrt 9.1"), "was built by tensorrt 9.1"),
+        (lambda m: m["key"].update(weights="0" * 64), "from other weights (000000000000)"),
+        (lambda m: m["parameters"].update(tokenizer_sha256="0"), "has tokenizer_sha256 0"),
+        (
+            lambda m: m["parameters"].update(labels_tier=swapped(m["parameters"]["labels_tier"])),
+            'has labels_tier ["complex", "moderate", "simple"], the encoder has ["simple"',
+        ),
+        (lambda m: m["profile"].update(max=[32, 32]), "takes 64 ids, the profile of its plan ends"),
+        (lambda m: m.update(plan="0"), "it is corrupt"),
+    ],
+    ids=["gpu", "compute", "tensorrt", "weights", "tokenizer", "labels", "profile", "corrupt"],
+)
+def test_a_plan_that_does_not_fit_is_refused_with_one_sentence(change, said):
+    wrong = manifest()
+    change(wrong)
+    (fault,) = faults(wrong, b"plan", SITE, 64)
+    assert said in fault
+    assert fault.startswith(SERVED.name(64))
+
+
+def test_a_bucket_longer_than_its_profile_is_refused():
+    wrong = faults(manifest(bucket=64), b"plan", SITE, 128)
+    assert wrong == [f"{SERVED.name(128)} takes 128 ids, the profile of its plan ends at 64"]
+
+
+def test_no_manifest_at_all_is_refused():
+    assert len(faults({}, b"plan", SITE, 64)) >= 6
+
+
+def half_on_the_cpu(site, raw, bucket):
+    return graph(BUNDLE.file(HALF), BUNDLE.version)
+
+
+@needs_builder
+def test_a_plan_is_built_once_for_each_key(tmp_path):
+    said = []
+    once = {"say": said.append, "judge": half_on_the_cpu, "compute": "8.9"}
+    raw = ensure(SITE, 64, tmp_path, **once)
+    folder = tmp_path / SITE.key().folder
+    kept = json.loads((folder / "router_64.json").read_text())
+    assert kept["parity"]["same_decision"] >= 0.99
+    assert kept["key"]["gpu"] == "NVIDIA L4"
+    assert ensure(SITE, 64, tmp_path, **once) == raw
+    assert "agrees with fp32" in said[0]
+    assert "fits" in said[1]
+    (folder / "router_64.plan").write_bytes(raw[:-1])  # a disk that filled up
+    ensure(SITE, 64, tmp_path, **once)
+    assert "it is corrupt" in said[2]
+    other = replace(SITE, gpu=Gpu("NVIDIA A10", "8.6"))
+    ensure(other, 64, tmp_path, **{**once, "compute": "8.6"})
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+@needs_builder
+def test_a_plan_that_disagrees_with_fp32_is_not_kept(tmp_path):
+    def broken(site, raw, bucket):
+        right = graph(BUNDLE.file(HALF), BUNDLE.version)
+        return lambda rows: right(rows)[::-1]
+
+    with pytest.raises(PlanError, match=r"the plan is refused: it decides as the reference on"):
+        ensure(SITE, 64, tmp_path, say=print, judge=broken, compute="8.9")
+    assert list(tmp_path.rglob("*.plan")) == []
+
+
+def test_plans_are_judged_on_real_prompts_that_fit_the_bucket():
+    tokens = Tokens(BUNDLE.tokenizer)
+    for bucket in SERVED.buckets:
+        rows = rows_for(bucket, tokens)
+        assert len(rows) >= 150
+        assert max(map(len, rows)) <= bucket
+    assert agree(BUNDLE, 64, graph(BUNDLE.file(HALF), ""))["same_decision"] >= 0.99
+
+
+def test_corrupt_files_of_the_encoder_are_named(tmp_path):
+    for file in BUNDLE.path.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    (tmp_path / HALF).write_bytes(b"nothing")
+    with pytest.raises(EncoderError, match="is corrupt or belongs to another encoder"):
+        Bundle.load(tmp_path).file(HALF)
+
+
+def test_without_a_gpu_the_command_says_so_and_fails(tmp_path, capsys):
+    if gpu() is not None:
+        pytest.skip("this machine has a GPU")
+    assert main(["--repository", str(tmp_path), "--cache", str(tmp_path)]) == 1
+    assert "there is no GPU here" in capsys.readouterr().err
