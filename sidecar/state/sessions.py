@@ -28,7 +28,6 @@ from sidecar.state.lru import Lru
 from sidecar.types import Call, Decision, Outcome, Usage
 
 _SEEN: Final = 4096  # characters of the system prompt and the first turn that tell it
-_CREDENTIALS: Final = frozenset({"authorization", "x-api-key", "api-key"})
 _TALKING: Final = frozenset({"chat", "messages", "responses"})
 _LEAST: Final = 1024  # tokens below which upstreams cache nothing: they prove nothing
 _FORGET: Final = 0.1  # of what was believed of a model's caching, an answer
@@ -134,8 +133,7 @@ def key_of(call: Call) -> int:
 
     Python's keyed string hash: fast, and nobody outside can aim at a key of it.
     """
-    owner = [value for name, value in call.headers if name.lower() in _CREDENTIALS]
-    whose = (call.model, call.hints.tenant, *owner)
+    whose = (call.model, call.hints.tenant, call.passed.credentials)
     if call.hints.session is not None:
         return hash((whose, call.hints.session))
     prompt = call.prompt

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from sidecar import headers as head_of
 from sidecar.config.snapshot import Price
 from sidecar.dialects import DIALECTS
 from sidecar.metrics import Registry
@@ -29,7 +30,8 @@ def asked(
     import orjson
 
     body = orjson.dumps({"model": "auto", "messages": messages, **fields})
-    return parse(Received("r", DIALECTS[dialect], tuple((headers or {}).items()), body))
+    fields = [(name.encode(), value.encode()) for name, value in (headers or {}).items()]
+    return parse(Received("r", DIALECTS[dialect], head_of.read(fields), body))
 
 
 def outcome(name: str, usage: Usage, **kw: Any) -> Outcome:
@@ -223,5 +225,5 @@ def test_a_tool_loop_of_responses_is_seen(items: list[dict[str, Any]], loop: boo
     import orjson
 
     body = orjson.dumps({"model": "auto", "input": items, "instructions": "Be brief."})
-    prompt = parse(Received("r", DIALECTS["responses"], (), body)).prompt
+    prompt = parse(Received("r", DIALECTS["responses"], head_of.read(()), body)).prompt
     assert (prompt.in_tool_loop, prompt.first) == (loop, "hi")
