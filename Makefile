@@ -23,7 +23,7 @@ help: ## what there is to type
 demo: $(VENV)/.demo ## set up, then watch prompts find their models
 	@$(BIN)/sidecar demo
 
-test: $(VENV)/.dev $(VENV)/.tools $(VENV)/.kube $(TESTED) ## set up what the tests need, then run them all
+test: $(VENV)/.dev $(VENV)/.tools $(VENV)/.redis $(VENV)/.kube $(TESTED) ## set up what the tests need, then run them all
 	$(BIN)/python -m pytest
 
 lint: $(VENV)/.dev ## ruff, mypy, and the walls between the packages
@@ -102,5 +102,13 @@ $(VENV)/.kube: $(BIN)/python deploy/tools.txt deploy/tools.py
 	  { echo "helm and kubectl could not be fetched"; test -z "$(CI)"; }
 	@rm -rf .work/tools
 	@if test -x $(VENV)/kube/helm; then touch $@; fi
+
+# A Redis server for the tests to start; RUNLEVEL=1 keeps Debian from starting one of its own.
+$(VENV)/.redis: $(BIN)/python
+	@command -v redis-server >/dev/null || command -v valkey-server >/dev/null || \
+	  if [ "$$(id -u)" = 0 ]; then \
+	    apt-get update -qq && RUNLEVEL=1 apt-get install -y -qq --no-install-recommends redis-server; \
+	  else echo "No Redis server: tests that need one are skipped. sudo apt-get install redis-server"; fi
+	@touch $@
 
 -include distill/train.mk

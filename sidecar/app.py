@@ -37,6 +37,7 @@ from sidecar.listener import BindError, Listener
 from sidecar.offline.rows import Row, read_rows
 from sidecar.price_watch import PriceWatch
 from sidecar.runtime import Mode, Runtime
+from sidecar.state.budgets import open_ledger
 from sidecar.state.learning import Learning
 from sidecar.state.precompute import precompute
 from sidecar.telemetry import Telemetry
@@ -147,6 +148,12 @@ class App:
             runtime.decisions = _decision_log(snapshot.config.decision_log, follower)
             if snapshot.config.tracing is not None:
                 runtime.tracer = Tracer(snapshot.config.tracing)
+            runtime.budgets = open_ledger(
+                snapshot, telemetry.registry, config_file.parent,
+                lambda: runtime.snapshot.config.budgets,
+            )  # fmt: skip
+            if runtime.budgets is not None:
+                await runtime.budgets.start()
             shared = workers > 1 or follower is not None
             await app._listen(listen or snapshot.config.listen, shared=shared)
             if follower is None:
@@ -227,6 +234,8 @@ class App:
         await asyncio.gather(*self._beside, return_exceptions=True)
         if self.runtime.learning is not None:
             await self.runtime.learning.save()
+        if self.runtime.budgets is not None:
+            await self.runtime.budgets.close()
         if self.runtime.decisions is not None:
             await self.runtime.decisions.close()
         if self.runtime.tracer is not None:

@@ -29,6 +29,10 @@ class ConfigError(SidecarError):
         self.faults = faults
 
 
+class StateError(SidecarError):
+    """A place for the sidecar's own state that cannot be used as configured."""
+
+
 class EncoderError(SidecarError):
     """Encoder files that are missing, corrupt or do not belong together."""
 
@@ -203,6 +207,17 @@ class TooManyRequests(RequestError):
 
     status = 429
     kind = "rate_limit_error"
+    retry_after_s = 1
+
+
+class BudgetExhausted(TooManyRequests):
+    """A budget that refuses is used up. Trying again before it renews is of no use."""
+
+    code = "budget_exhausted"
+
+    def __init__(self, message: str, retry_after_s: int = 1) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
 
 
 class UpstreamsFailed(RequestError):

@@ -8,6 +8,7 @@ from typing import Final
 from sidecar.dialects import DIALECTS
 from sidecar.dialects.base import Dialect
 from sidecar.errors import (
+    BudgetExhausted,
     Forbidden,
     MethodNotAllowed,
     RequestError,
@@ -31,8 +32,8 @@ def error_answer(
     if isinstance(exc, MethodNotAllowed):
         head["Allow"] = exc.allow
     if isinstance(exc, TooManyRequests):
-        head["Retry-After"] = "1"
-    if isinstance(exc, UpstreamsFailed):
+        head["Retry-After"] = str(exc.retry_after_s)
+    if isinstance(exc, UpstreamsFailed | BudgetExhausted):
         head["x-should-retry"] = "false"
     speaker = dialect or DIALECTS["chat"]
     return head, speaker.error(exc, request_id)

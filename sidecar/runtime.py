@@ -7,7 +7,7 @@ only by replacing a whole value.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from operator import attrgetter
@@ -25,6 +25,7 @@ from sidecar.dispatch import Dispatcher
 from sidecar.encoder.abilities import Catalogue
 from sidecar.errors import ConfigError, NotFound
 from sidecar.recent import Recent
+from sidecar.state.budgets import Ledger
 from sidecar.state.decision_cache import DecisionCache
 from sidecar.state.learning import Learning
 from sidecar.state.meter import Meter
@@ -48,6 +49,7 @@ _FIXED: Final = (
     "tracing",
     "feedback",
     "learning",
+    "spending",
     "decision_cache.common",
     "limits.max_header_kb",
     "limits.header_timeout_s",
@@ -81,6 +83,7 @@ class Runtime:
     observations: Observations = field(default_factory=Observations)
     pinned: str | None = None  # the kill switch's model, while it is on
     learning: Learning | None = None  # scores of answers, and abilities that follow them
+    budgets: Ledger | None = None  # what was spent, where anything limits it
     readings: DecisionCache = field(init=False)
     sessions: Sessions = field(init=False)
 
@@ -105,6 +108,7 @@ class Runtime:
             draws=learning.draws(call.model, snapshot) if learning else None,
             held=held,
             cached_tokens=held.cached if held else {},
+            exhausted=self.budgets.exhausted(call, snapshot) if self.budgets else (),
         )
 
     def recall(self, features: Features) -> Reading | None:
@@ -120,15 +124,17 @@ class Runtime:
         if self.learning is not None:
             self.learning.remember(call, decision, outcome)
         self.sessions.remember(call, decision, outcome, snapshot)
+        if self.budgets is not None:
+            self.budgets.charge(call, decision, outcome, snapshot)
 
     def reprice(self, sheet: Mapping[str, Price]) -> None:
         """Swap in new prices; requests in flight keep those they began with."""
         self.snapshot = repriced(self.snapshot, sheet)
         self.telemetry.config_generation.value = self.snapshot.generation
 
-    def adopt(self, snapshot: Snapshot) -> None:
-        """Decide by ``snapshot`` from the next request on: abilities that moved."""
-        self.snapshot = snapshot
+    def adopt(self, change: Callable[[Snapshot], Snapshot]) -> None:
+        """Decide by the changed snapshot from the next request on: abilities that moved."""
+        self.snapshot = change(self.snapshot)
 
     def pin(self, model: str) -> None:
         """Send every request to ``model``; :class:`NotFound` if it is not configured."""
@@ -159,6 +165,8 @@ class Runtime:
         ]
         if self.pinned is not None and self.pinned not in new.models:
             fixed.append(f"models: the kill switch names {self.pinned!r}, which is gone")
+        if new.config.budgets and self.budgets is None:
+            fixed.append(f"{self.config_file}: budgets: the first one needs a restart")
         if fixed:
             raise ConfigError(fixed)
         for spec in new.upstreams():

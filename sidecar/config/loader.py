@@ -131,6 +131,8 @@ class _Compiler:
         token = self.token("listen_token_env", self.config.listen_token_env)
         admin_token = self.token("admin_token_env", self.config.admin_token_env)
         self.tracing()
+        self.budgets()
+        spending_password = self.spending_password()
         if self.faults:
             raise ConfigError(in_order(self.faults))
         return Snapshot(
@@ -144,6 +146,7 @@ class _Compiler:
             price_file=self.price_file,
             token=token,
             admin_token=admin_token,
+            spending_password=spending_password,
         )
 
     def token(self, key: str, name: str | None) -> Secret | None:
@@ -163,6 +166,29 @@ class _Compiler:
         if not self.env.get(settings.headers_env, "").strip():
             lack = f"the variable {settings.headers_env} is not set"
             self.fault(("tracing", "headers_env"), lack)
+
+    def budgets(self) -> None:
+        """A budget of a route names one that is there."""
+        for name, budget in self.config.budgets.items():
+            if budget.per != "route":
+                continue
+            known = [*self.config.routes, *self.config.models]
+            for i, route in enumerate(budget.only):
+                if route not in known:
+                    where: yamlfile.Key = ("budgets", name, "only", i)
+                    self.fault(where, f"no route is called {route!r}{hint(route, known)}")
+
+    def spending_password(self) -> Secret | None:
+        redis = self.config.spending.redis
+        if redis is None or redis.password_env is None:
+            return None
+        value = self.env.get(redis.password_env, "").strip()
+        if not value:
+            note = f"the variable {redis.password_env} is not set: no password is sent"
+            key: yamlfile.Key = ("spending", "redis", "password_env")
+            self.warnings.append(self.document.fault(key, note))
+            return None
+        return Secret(value)
 
     def upstream(self, name: str, upstream: schema.Upstream) -> UpstreamSpec:
         auth = upstream.auth

@@ -186,6 +186,7 @@ class Snapshot:
     price_file: Path | None = None  # watched, where one is configured
     token: Secret | None = None  # what a caller must send, where one is asked for
     admin_token: Secret | None = None  # the same for the admin port
+    spending_password: Secret | None = None  # of the server that keeps what was spent
     learnt: int = 0  # moves with each ability that scores of answers changed
 
     def upstreams(self) -> list[UpstreamSpec]:

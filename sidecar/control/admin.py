@@ -50,6 +50,7 @@ def admin_app(runtime: Runtime, fleet: Fleet, listen: str) -> web.Application:
             web.delete("/admin/kill-switch", kill_switch_off),
             web.post("/admin/explain", explain_request),
             web.post("/v1/feedback", feedback),
+            web.get("/admin/budgets", budgets),
             web.get("/admin/live", live_view),
             *pages.routes(),
         ]
@@ -217,6 +218,14 @@ async def live_view(request: web.Request) -> web.Response:
     seen = live.read_cursor(request.query.get("after", ""))
     others = await _tell(request, do="live", seen=seen)
     return _json(live.live(request.app[_RUNTIME], request.app[_LISTEN], seen, others))
+
+
+async def budgets(request: web.Request) -> web.Response:
+    """Every budget, and who has used how much of it."""
+    ledger = request.app[_RUNTIME].budgets
+    if ledger is None:
+        return _json({"budgets": [], "store_up": None})
+    return _json({"budgets": ledger.table(), "store_up": ledger.reached})
 
 
 async def _tell(request: web.Request, **command: Any) -> list[dict[str, Any]]:

@@ -30,6 +30,16 @@ class Draws(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Exhausted:
+    """A budget that is used up for whoever sent the request."""
+
+    budget: str
+    at_limit: str  # cheapest | refuse | warn
+    why: str
+    renews_s: float  # seconds until it is whole again
+
+
+@dataclass(frozen=True, slots=True)
 class View:
     """The world as one decision sees it."""
 
@@ -43,6 +53,7 @@ class View:
     lengths: Mapping[str, float] = field(default_factory=lambda: _NO_LENGTHS)
     draws: Draws | None = None  # for the policy that explores
     held: Held | None = None  # the conversation that this request goes on with
+    exhausted: tuple[Exhausted, ...] = ()  # budgets that are used up for this request
 
 
 EMPTY: Final = View()

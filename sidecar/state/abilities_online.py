@@ -98,31 +98,34 @@ class Learner:
             self._panel = Panel.of(self._beliefs)
         return Draws(self._panel, self._random.standard_normal(len(self._panel.names)))
 
-    def taught(self) -> Snapshot:
-        """The configuration, its models with the abilities that were learnt."""
-        base = self._base
-        moved = [name for name, belief in self._beliefs.items() if belief.scores]
-        if not moved or not isinstance(base.abilities, Catalogue):
-            return base
-        # a name that no configuration can ask for: it has a space in it
-        names = {model: f"learnt {number}" for number, model in enumerate(moved)}
+    def taught(self, current: Snapshot) -> Snapshot:
+        """``current``, its models with the abilities that were learnt."""
+        catalogue = self._base.abilities
+        # names that no configuration can ask for: there is a space in them
+        learnt = {
+            model: f"learnt {number}"
+            for number, (model, belief) in enumerate(self._beliefs.items())
+            if belief.scores and model in current.models
+        }
+        if not learnt or not isinstance(catalogue, Catalogue):
+            return current
         abilities = [
             Ability(
-                name=names[model],
+                name=name,
                 slope=tuple(self._beliefs[model].mean[:-1].tolist()),
                 shift=float(self._beliefs[model].mean[-1]),
-                strength=base.abilities.strength(base.models[model].ability),
+                strength=catalogue.strength(self._base.models[model].ability),
             )
-            for model in moved
+            for model, name in learnt.items()
         ]
         models: Mapping[str, ModelSpec] = {
-            name: replace(spec, ability=names.get(name, spec.ability))
-            for name, spec in base.models.items()
+            name: replace(spec, ability=learnt.get(name, spec.ability))
+            for name, spec in current.models.items()
         }
         return replace(
-            base,
+            current,
             models=MappingProxyType(models),
-            abilities=base.abilities.extended(abilities),
+            abilities=catalogue.extended(abilities),
             learnt=self.revision,
         )
 

@@ -43,7 +43,7 @@ class Learning:
         self,
         snapshot: Snapshot,
         registry: Registry,
-        adopt: Callable[[Snapshot], None],
+        adopt: Callable[[Callable[[Snapshot], Snapshot]], None],
         folder: Path,
         *,
         leads: bool = True,
@@ -135,7 +135,7 @@ class Learning:
             return False, "learning is off: add a `learning` section, or the policy `bandit`"
         if not self._learner.learn(one.model, one.demand, score, 1.0):
             return False, f"{one.model} is no longer configured"
-        self._adopt(self._learner.taught())
+        self._adopt(self._learner.taught)
         return True, "the ability moved"
 
     def weight(self, model: str) -> float:
@@ -157,12 +157,12 @@ class Learning:
         """``snapshot`` with what was learnt of the models that it still has."""
         self._on = _asked_for(snapshot)
         self._learner.reloaded(snapshot)
-        return self._learner.taught() if self._on else snapshot
+        return self._learner.taught(snapshot) if self._on else snapshot
 
     def started(self) -> None:
         """Serve with what the file held."""
         if self._on:
-            self._adopt(self._learner.taught())
+            self._adopt(self._learner.taught)
 
     def gather(self) -> dict[str, Any]:
         """What this worker noticed since it was last asked, and which beliefs it has."""
@@ -172,7 +172,7 @@ class Learning:
     def told(self, beliefs: str) -> None:
         """Take over the leader's beliefs."""
         self._learner.load(beliefs.encode())
-        self._adopt(self._learner.taught())
+        self._adopt(self._learner.taught)
 
     async def run(self, tell: Tell) -> None:
         """The leader's work beside the requests, until it is cancelled."""
@@ -198,7 +198,7 @@ class Learning:
                 if weight:
                     moved = self._learner.learn(model, demand, 0.0, weight) or moved
         if moved:
-            self._adopt(self._learner.taught())
+            self._adopt(self._learner.taught)
         if any(a.get("revision", 0) != self._learner.revision for a in answers[:-1]):
             await tell(do="told", beliefs=self._learner.dump().decode())
 

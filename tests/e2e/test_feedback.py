@@ -199,10 +199,16 @@ async def test_the_same_question_again_counts_a_little_against_its_answer(
     assert runtime.learning.weight("small") == pytest.approx(0.1)
 
 
-async def test_a_score_reaches_the_worker_that_answered_and_all_of_them_learn(
+async def test_workers_learn_as_one_and_spend_as_one(
     tmp_path: Path, config: dict[str, Any]
 ) -> None:
-    config |= {"learning": {}, "classifier": {"deadline_ms": 5000}}
+    spent = {"per": "route", "only": "large", "period": "day", "at_limit": "refuse"}
+    config |= {
+        "learning": {},
+        "classifier": {"deadline_ms": 5000},
+        "budgets": {"named": {**spent, "tokens": 18 * 6}},
+        "spending": {"every_s": 0.1},
+    }
     config["routes"]["auto"] |= {"default": "small"}
     options = ("--workers", "3", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0")
     process = await serve(tmp_path / "w.yaml", config, *options)
@@ -225,5 +231,12 @@ async def test_a_score_reaches_the_worker_that_answered_and_all_of_them_learn(
                 said = [(await answer_of(n)).header("x-router-model")[0] for n in range(12)]
                 if set(said) == {"large"}:
                     break
+        statuses = []
+        for _ in range(24):
+            reply = await exchange(process.listen, post(chat(model="large")))
+            statuses.append(reply.status)
+            await asyncio.sleep(0.05)
+        assert 6 <= statuses.count(200) <= 14  # six, and what was not shared yet
+        assert statuses[-1] == 429
     finally:
         await process.kill()

@@ -28,6 +28,7 @@ STATUS = {
     errors.ExpectationFailed: 417,
     errors.HeadersTooLarge: 431,
     errors.TooManyRequests: 429,
+    errors.BudgetExhausted: 429,
     errors.UpstreamsFailed: 504,
     errors.Internal: 500,
     errors.RequestError: 500,

@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from sidecar.config.schema.base import Listen, Name, Seconds, Section
+from sidecar.config.schema.budgets import Budget, Redis, Spending
 from sidecar.config.schema.classifier import Classifier, Triton
 from sidecar.config.schema.learning import Feedback, Learning
 from sidecar.config.schema.memory import DecisionCache, Sessions
@@ -21,6 +22,7 @@ from sidecar.config.schema.service import Dashboard, DecisionLog, Limits, Log, T
 from sidecar.config.schema.upstreams import Model, Price, Prices, Timeouts, Upstream
 
 __all__ = [
+    "Budget",
     "Classifier",
     "Config",
     "Dashboard",
@@ -33,10 +35,12 @@ __all__ = [
     "Model",
     "Price",
     "Prices",
+    "Redis",
     "Route",
     "Rule",
     "Section",
     "Sessions",
+    "Spending",
     "TimeWindow",
     "Timeouts",
     "Tracing",
@@ -70,5 +74,7 @@ class Config(Section):
     dashboard: Dashboard = Dashboard()
     log: Log = Log()
     tracing: Tracing | None = None
+    budgets: dict[Name, Budget] = Field(default={})
+    spending: Spending = Spending()
     limits: Limits = Limits()
     drain_s: Seconds = 30.0

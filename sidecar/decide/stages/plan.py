@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sidecar.config.snapshot import RouteSpec, Snapshot
 from sidecar.decide import capability, rules
+from sidecar.decide.stages import budget
 from sidecar.decide.stages.question import NO_ROUTE, Question, by_rule, fall_back, prefer
 from sidecar.decide.view import EMPTY, View
 from sidecar.errors import NotFound
@@ -34,9 +35,10 @@ def plan(
         return Decision(model.name, route_name, "kill-switch", steps=(step,))
     if route is None:
         model = snapshot.models[call.model]
+        noted = budget.admit(view.exhausted)
         capability.require(call, [model])
         step = Step("explicit", f"the request names {model.name}")
-        return Decision(model.name, NO_ROUTE, "explicit", steps=(step,))
+        return Decision(model.name, NO_ROUTE, "explicit", steps=(*noted, step))
     return _plan_route(call, features, snapshot, route, view)
 
 
@@ -52,7 +54,7 @@ def _plan_route(
         capable=tuple(snapshot.models[n] for n in route.models if n not in lacks),
         barred=frozenset(lacks),
         empty=features.empty,
-        steps=(Step("capability", said or "every model can"),),
+        steps=(*budget.admit(view.exhausted), Step("capability", said or "every model can")),
     )
     held = view.held
     if (
@@ -63,6 +65,9 @@ def _plan_route(
         # half an action: another model may not know the calls that this one has made
         step = Step("session", f"stays with {held.model}: inside a tool loop")
         return prefer(question, held.model, "session", step)
+    saving = budget.saving(question, call, snapshot, view)
+    if saving is not None:
+        return saving
     rule = rules.first(route.rules, call, None, question.barred, view)
     if rule is not None:
         return by_rule(question, rule)

@@ -84,8 +84,8 @@ def test_it_recovers_from_a_swapped_pair_of_abilities_within_2000_feedbacks() ->
     right = {"cheap": weak, "dear": strong}
     swapped = [replace(strong, name="cheap"), replace(weak, name="dear")]
     wrong = replace(over(), abilities=catalogue.extended(swapped))
-    truth = replace(over(), abilities=catalogue.extended([replace(weak, name="cheap"),
-                                                          replace(strong, name="dear")]))  # fmt: skip
+    own = [replace(weak, name="cheap"), replace(strong, name="dear")]
+    truth = replace(over(), abilities=catalogue.extended(own))
     learner = Learner(wrong, 2000, seed=5)
 
     def asked() -> Reading:
@@ -99,8 +99,8 @@ def test_it_recovers_from_a_swapped_pair_of_abilities_within_2000_feedbacks() ->
         return float(1 / (1 + np.exp(-(np.dot(slope, verdict.demand or ()) + shift))))
 
     def agreement(over_: Snapshot, prompts: list[Reading]) -> float:
-        same = [decide(over_, p, View(draws=learner.draws())).model == decide(truth, p, View()).model
-                for p in prompts]  # fmt: skip
+        chosen = [decide(over_, p, View(draws=learner.draws())).model for p in prompts]
+        same = [a == decide(truth, p, View()).model for a, p in zip(chosen, prompts, strict=True)]
         return float(np.mean(same))
 
     prompts = [asked() for _ in range(300)]
@@ -112,7 +112,7 @@ def test_it_recovers_from_a_swapped_pair_of_abilities_within_2000_feedbacks() ->
         good = float(rng.random() < chance(chosen, verdict))
         learner.learn(chosen, verdict.demand or (), good, 1.0)
         if number % 20 == 0:
-            served = learner.taught()
-    after = agreement(learner.taught(), prompts)
+            served = learner.taught(wrong)
+    after = agreement(learner.taught(wrong), prompts)
     assert before < 0.6
     assert after > 0.85
