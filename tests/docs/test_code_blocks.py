@@ -140,7 +140,14 @@ def test_what_is_configured_is_good(block: Block, tmp_path: Path, catalogue: Cat
         for section in ("upstreams", "models"):  # a fragment adds to what is there
             whole[section] = {**base[section], **document.get(section, {})}
         file.write_text(yaml.safe_dump(whole))
+        (tmp_path / "abilities.json").write_text(fitted(catalogue))
         loader.load(file, catalogue, env={})
+
+
+def fitted(catalogue: Catalogue) -> str:
+    """What ``sidecar fit --model my-model`` leaves behind."""
+    model = {"a": [0.1] * catalogue.demand, "b": 0.5, "strength": 0.6, "rows": 200}
+    return json.dumps({"format": 1, "encoder": catalogue.encoder, "models": {"my-model": model}})
 
 
 @pytest.mark.parametrize("block", of("json"), ids=str)
