@@ -293,7 +293,9 @@ class _Compiler:
 
     def route(self, name: str, route: schema.Route) -> RouteSpec | None:
         faults = list(routes.misnamed(route, self.config.models))
-        found = routes.compile_route(name, route)
+        found = routes.compile_route(
+            name, route, Path(self.document.file).parent, self.abilities.encoder
+        )
         if not isinstance(found, RouteSpec):
             faults += found
         for key, said in faults:

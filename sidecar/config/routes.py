@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Final
 
+from sidecar import library, stack
 from sidecar.config import rules, schema
 from sidecar.config.faults import hint
 from sidecar.config.snapshot import RouteSpec, RuleSpec
 from sidecar.config.yamlfile import Key
 from sidecar.dialects.base import CAPABILITIES
+from sidecar.errors import DataError
 from sidecar.types import DOMAINS, TASKS, TIERS
 
 _LABELS: Final = (("task", TASKS), ("domain", DOMAINS), ("tier", TIERS), ("needs", CAPABILITIES))
@@ -17,8 +20,13 @@ _LABELS: Final = (("task", TASKS), ("domain", DOMAINS), ("tier", TIERS), ("needs
 Fault = tuple[Key, str]
 
 
-def compile_route(name: str, route: schema.Route) -> RouteSpec | list[Fault]:
-    """The route, or what is wrong with its rules and files, by keys inside of it."""
+def compile_route(
+    name: str, route: schema.Route, folder: Path, encoder: str
+) -> RouteSpec | list[Fault]:
+    """The route, or what is wrong with its rules and files, by keys inside of it.
+
+    Files are beside the configuration, in ``folder``, and made with ``encoder``.
+    """
     faults: list[Fault] = []
     found: list[RuleSpec] = []
     if route.policy == "rules" and not route.rules:
@@ -26,6 +34,21 @@ def compile_route(name: str, route: schema.Route) -> RouteSpec | list[Fault]:
     for i, rule in enumerate(route.rules):
         faults += [(("rules", i, "when", *key), said) for key, said in _unknown(rule.when)]
         found.append(rules.compiled(rule))
+    near = stacked = None
+    try:
+        where: Key = ("similarity", "library")
+        if route.similarity.library is not None:
+            near = library.load(folder / route.similarity.library, encoder)
+        elif route.policy == "similarity":
+            faults.append((where, "is required by the policy `similarity`"))
+        where = ("ensemble", "file")
+        if route.ensemble.file is not None:
+            voted = near.digest if near else ""
+            stacked = stack.load(folder / route.ensemble.file, encoder, voted)
+        elif route.policy == "ensemble":
+            faults.append((where, "is required by the policy `ensemble`"))
+    except DataError as exc:
+        faults.append((where, str(exc)))
     if faults:
         return faults
     return RouteSpec(
@@ -38,6 +61,9 @@ def compile_route(name: str, route: schema.Route) -> RouteSpec | list[Fault]:
         rules=tuple(found),
         max_cost_usd=route.max_cost_usd,
         usd_per_s=route.usd_per_s,
+        similarity=route.similarity,
+        library=near,
+        stack=stacked,
     )
 
 

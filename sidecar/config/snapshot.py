@@ -16,8 +16,12 @@ from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
 
 from sidecar.config.patterns import Pattern
-from sidecar.config.schema import Config, Timeouts, When
+from sidecar.config.schema import Config, Similarity, Timeouts, When
+from sidecar.library import Library
+from sidecar.stack import Stack
 from sidecar.types import Reading, Usage
+
+_SIMILARITY: Final = Similarity()
 
 
 class Secret:
@@ -150,10 +154,18 @@ class RouteSpec:
     rules: tuple[RuleSpec, ...]
     max_cost_usd: float | None = None  # for one request, where the caller sets no limit
     usd_per_s: float = 0.0  # what a second of waiting is worth
+    similarity: Similarity = _SIMILARITY
+    library: Library | None = None  # of prompts whose outcome is known
+    stack: Stack | None = None  # of the policy `ensemble`
 
 
 class Abilities(Protocol):
     """What the configuration and the decision ask of the catalogue of abilities."""
+
+    @property
+    def encoder(self) -> str:
+        """The version of the encoder whose demands they weigh."""
+        ...
 
     def resolve(self, name: str) -> str | None:
         """The canonical name for ``name``, or None."""

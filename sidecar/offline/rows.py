@@ -44,6 +44,15 @@ def read_rows(path: Path) -> Iterator[Row | BadRow]:
 
     Raises DataError when the file can't be opened or is no gzip inside.
     """
+    for number, line in read_lines(path):
+        yield parse(line, number)
+
+
+def read_lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    """The numbered lines of ``path`` that are not blank, as :func:`parse` takes them.
+
+    One that is too long comes as its first 64 MB. Raises DataError as :func:`read_rows`.
+    """
     try:
         with _open(path) as lines:
             number = 0
@@ -52,9 +61,8 @@ def read_rows(path: Path) -> Iterator[Row | BadRow]:
                 if not line.endswith(b"\n") and len(line) >= LONGEST_LINE:
                     while (rest := lines.readline(LONGEST_LINE)) and not rest.endswith(b"\n"):
                         pass
-                    yield BadRow(None, number, f"line {number} is longer than 64 MB")
-                elif line.strip():
-                    yield parse(line, number)
+                if line.strip():
+                    yield number, line
     except (OSError, EOFError) as error:
         raise DataError(
             f"can't read {path}: {getattr(error, 'strerror', None) or error}"
@@ -80,12 +88,12 @@ def _open(path: Path) -> IO[bytes]:
 
 def parse(line: bytes, number: int) -> Row | BadRow:
     """One line of JSON as a row."""
+    if len(line) >= LONGEST_LINE and not line.endswith(b"\n"):
+        return BadRow(None, number, f"line {number} is longer than 64 MB")
     try:
-        value = orjson.loads(line)
-    except orjson.JSONDecodeError as error:
-        value = _lenient(line)
-        if value is None:
-            return BadRow(None, number, f"line {number} is not JSON: {error.msg}")
+        value = json_of(line)
+    except ValueError as error:
+        return BadRow(None, number, f"line {number} is not JSON: {error}")
     if not isinstance(value, dict):
         return BadRow(None, number, f"line {number} is not a JSON object")
     name = value.get("id", number)
@@ -103,14 +111,17 @@ def parse(line: bytes, number: int) -> Row | BadRow:
     return Row(name, prompt, {model: float(v) for model, v in scores.items()})
 
 
-def _lenient(line: bytes) -> Any:
-    """JSON that escapes half a surrogate pair, which orjson refuses and json accepts."""
-    import json  # noqa: PLC0415 - only for the rare line that needs it
-
+def json_of(line: bytes) -> Any:
+    """The JSON of ``line``, half a surrogate pair allowed. Raises ValueError."""
     try:
-        return json.loads(line)
-    except (ValueError, RecursionError):
-        return None
+        return orjson.loads(line)
+    except orjson.JSONDecodeError as error:
+        import json  # noqa: PLC0415 - only for the rare line that orjson refuses
+
+        try:
+            return json.loads(line)
+        except (ValueError, RecursionError):
+            raise ValueError(error.msg) from None
 
 
 def _prompt(value: dict[str, Any]) -> tuple[str, Prompt | None]:

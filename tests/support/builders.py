@@ -157,6 +157,8 @@ def reading(
 class FakeAbilities:
     """Abilities that a test sets: a probability by name, and names that are known."""
 
+    encoder = "test"
+
     def __init__(self, probabilities: Mapping[str, float] | None = None) -> None:
         self.known = dict(probabilities or {})
 

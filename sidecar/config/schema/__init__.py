@@ -17,6 +17,7 @@ from sidecar.config.schema.budgets import Budget, Redis, Spending
 from sidecar.config.schema.classifier import Classifier, Triton
 from sidecar.config.schema.learning import Feedback, Learning
 from sidecar.config.schema.memory import DecisionCache, Sessions
+from sidecar.config.schema.policies import Ensemble, Similarity
 from sidecar.config.schema.routes import Route, Rule, TimeWindow, When
 from sidecar.config.schema.service import Dashboard, DecisionLog, Limits, Log, Tracing
 from sidecar.config.schema.upstreams import Model, Price, Prices, Timeouts, Upstream
@@ -28,6 +29,7 @@ __all__ = [
     "Dashboard",
     "DecisionCache",
     "DecisionLog",
+    "Ensemble",
     "Feedback",
     "Learning",
     "Limits",
@@ -41,6 +43,7 @@ __all__ = [
     "Section",
     "Sessions",
     "Spending",
+    "Similarity",
     "TimeWindow",
     "Timeouts",
     "Tracing",

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from sidecar.config.patterns import usable
 from sidecar.config.schema.base import Name, Section, Share, Usd
+from sidecar.config.schema.policies import Ensemble, Similarity
 
 Clock = Annotated[str, Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")]
 HeaderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}$")]
@@ -86,7 +87,9 @@ class Rule(Section):
 
 
 class Route(Section):
-    policy: Literal["fixed", "rules", "threshold", "cost_quality", "bandit"] = "cost_quality"
+    policy: Literal[
+        "fixed", "rules", "threshold", "cost_quality", "similarity", "bandit", "ensemble"
+    ] = "cost_quality"
     models: Annotated[tuple[Name, ...], Field(min_length=1)]
     default: Name
     quality: Share = 0.97
@@ -94,6 +97,8 @@ class Route(Section):
     max_cost_usd: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None  # a request
     usd_per_s: Usd = 0.0  # what a second of waiting is worth
     rules: tuple[Rule, ...] = ()
+    similarity: Similarity = Similarity()
+    ensemble: Ensemble = Ensemble()
 
     @field_validator("models")
     @classmethod

@@ -10,9 +10,15 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
-from sidecar.decide.policies import bandit, cost_quality, threshold
+from sidecar.decide.policies import bandit, cost_quality, ensemble, similarity, threshold
 from sidecar.decide.policies.base import Policy
 
 POLICIES: Final[Mapping[str, Policy]] = MappingProxyType(
-    {"bandit": bandit.pick, "cost_quality": cost_quality.pick, "threshold": threshold.pick}
+    {
+        "bandit": bandit.pick,
+        "cost_quality": cost_quality.pick,
+        "ensemble": ensemble.pick,
+        "similarity": similarity.pick,
+        "threshold": threshold.pick,
+    }
 )

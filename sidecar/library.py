@@ -1,0 +1,211 @@
+"""A library of prompts whose outcome is known, searched by what they demand.
+
+Each entry is a prompt's demand vector with either a label, easy or hard, or the scores
+that models had on it. A search gives the nearest entries, each with a weight that falls
+with its distance, ``exp(-d^2 / 2 h^2)``, where h is the library's own typical distance
+to a neighbour: among strange prompts nothing weighs anything. The index is HNSW
+(Malkov and Yashunin 2018), by usearch.
+
+One file, ``numpy.savez``: the vectors, the outcomes, the index, a hash of each prompt's
+window so that a row can be known again, and a header with the encoder's version, without
+which the vectors mean nothing, and a digest of all the rest. No text of a prompt.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+from zipfile import BadZipFile
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from sidecar.errors import DataError
+
+FORMAT: Final = 1
+MOST: Final = 1_000_000  # entries: about 150 MB of memory
+_EXPANSION: Final = 32  # of a search; the recall of 32 neighbours is measured in its test
+_TYPICAL: Final = 10  # h is the median distance to the neighbour of this rank
+_PARTS: Final = ("vectors", "hard", "scores", "index", "windows")
+
+Array = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Near:
+    """What stands around one prompt."""
+
+    weights: NDArray[np.float64]  # [k], each 0..1
+    hard: Array  # [k]: 1 hard, 0 easy, NaN where the entry has scores instead
+    scores: Array  # [k, columns], NaN where unknown
+
+    @property
+    def labelled(self) -> tuple[float, float]:
+        """The weight of easy and of hard entries."""
+        known = ~np.isnan(self.hard)
+        hard = float(self.weights[known] @ self.hard[known])
+        return float(self.weights[known].sum()) - hard, hard
+
+
+@dataclass(frozen=True)
+class Library:
+    """A library in memory. Searching it changes nothing."""
+
+    encoder: str
+    columns: Mapping[str, int]  # whose scores stand in which column, by canonical name
+    typical: float  # h
+    digest: str
+    vectors: Array = field(repr=False)  # [n, K]
+    hard: Array = field(repr=False)  # [n]
+    scores: Array = field(repr=False)  # [n, columns]
+    windows: NDArray[np.uint64] = field(repr=False)  # [n]
+    _index: Any = field(repr=False)
+
+    def __len__(self) -> int:
+        return len(self.vectors)
+
+    def near(self, demand: Sequence[float], count: int) -> Near:
+        """The ``count`` entries nearest to ``demand`` [K], fewer where there are not so many."""
+        found = self._index.search(np.asarray(demand, np.float32), count, threads=1)
+        keys = found.keys
+        weights = np.exp(np.asarray(found.distances, np.float64) / (-2 * self.typical**2))
+        return Near(weights, self.hard[keys], self.scores[keys])
+
+    def holds(self, windows: Iterable[str]) -> NDArray[np.bool_]:
+        """Which of these windows are in it."""
+        return np.isin(np.array([_mark(w) for w in windows], np.uint64), self.windows)
+
+    def save(self, file: Path) -> None:
+        """Raises DataError where ``file`` can't be written."""
+        parts = {name: getattr(self, name) for name in _PARTS if name != "index"}
+        parts["index"] = np.frombuffer(self._index.save(), np.uint8)
+        header = {
+            "format": FORMAT,
+            "encoder": self.encoder,
+            "columns": list(self.columns),
+            "typical": self.typical,
+            "digest": _digest(parts),
+        }
+        try:
+            with file.open("wb") as out:
+                np.savez(out, header=np.frombuffer(orjson.dumps(header), np.uint8), **parts)
+        except OSError as error:
+            raise DataError(f"can't write the library {file}: {error.strerror}") from error
+
+
+def build(
+    encoder: str,
+    demands: NDArray[np.float64],
+    windows: Sequence[str],
+    hard: NDArray[np.float64],
+    scores: Mapping[str, NDArray[np.float64]],
+) -> Library:
+    """A library of ``demands`` [n, K] with ``hard`` [n] and ``scores`` {name: [n]}, NaN unknown.
+
+    Built by one thread, so the same rows give the same file. Raises DataError.
+    """
+    n = len(demands)
+    if not 1 <= n <= MOST:
+        raise DataError(f"a library has 1 to {MOST} prompts, not {n}")
+    vectors = np.ascontiguousarray(demands, np.float32)
+    index = _empty(vectors.shape[1])
+    index.add(np.arange(n), vectors, threads=1)
+    rank = min(_TYPICAL, n - 1)
+    sample = vectors[:: max(1, n // 1000)]
+    far = [float(index.search(v, rank + 1, threads=1).distances[-1]) ** 0.5 for v in sample]
+    table = np.full((n, len(scores)), np.nan, np.float32)
+    for i, column in enumerate(scores.values()):
+        table[:, i] = column
+    parts: dict[str, Any] = {
+        "vectors": vectors,
+        "hard": hard.astype(np.float32),
+        "scores": table,
+        "windows": np.array([_mark(w) for w in windows], np.uint64),
+        "index": np.frombuffer(index.save(), np.uint8),
+    }
+    return Library(
+        encoder=encoder,
+        columns={name: i for i, name in enumerate(scores)},
+        typical=max(float(np.median(far)), 1e-6),
+        digest=_digest(parts),
+        _index=index,
+        **{name: parts[name] for name in _PARTS if name != "index"},
+    )
+
+
+def load(file: Path, encoder: str) -> Library:
+    """The library of ``file``. Raises DataError where it is damaged, or another encoder's."""
+    try:
+        raw = file.read_bytes()
+    except OSError as error:
+        raise DataError(f"can't read the library {file}: {error.strerror}") from error
+    try:
+        with np.load(io.BytesIO(raw), allow_pickle=False) as archive:
+            header = orjson.loads(archive["header"].tobytes())
+            parts = {name: archive[name] for name in _PARTS}
+        if header["format"] != FORMAT:
+            raise ValueError(f"format {header['format']}")
+        if header["digest"] != _digest(parts):
+            raise ValueError("its digest does not match: it was changed or cut short")
+        n, _ = parts["vectors"].shape
+        if parts["scores"].shape != (n, len(header["columns"])) or parts["hard"].shape != (n,):
+            raise ValueError("its parts do not fit each other")
+        made_by, typical = str(header["encoder"]), float(header["typical"])
+        columns = {str(name): i for i, name in enumerate(header["columns"])}
+    except (KeyError, ValueError, TypeError, BadZipFile, OSError, EOFError) as error:
+        raise DataError(f"{file} is not a library of `sidecar library build`: {error}") from error
+    if made_by != encoder:
+        raise DataError(
+            f"{file} was built with encoder {made_by}, this is {encoder}: "
+            "run `sidecar library build` again on the same rows"
+        )
+    return Library(
+        encoder=made_by,
+        columns=columns,
+        typical=typical,
+        digest=header["digest"],
+        _index=_restored(parts.pop("index")),
+        **parts,
+    )
+
+
+def _usearch() -> Any:
+    try:
+        from usearch import index  # noqa: PLC0415 - an extra, and slow to import
+    except ImportError as error:
+        raise DataError(
+            "libraries of prompts need usearch: pip install 'pointsman[similarity]'"
+        ) from error
+    return index
+
+
+def _empty(width: int) -> Any:
+    return _usearch().Index(ndim=width, metric="l2sq", dtype="f32", expansion_search=_EXPANSION)
+
+
+def _restored(raw: NDArray[np.uint8]) -> Any:
+    index = _usearch().Index.restore(bytes(raw))
+    if index is None:
+        raise DataError("the library's index can't be restored: build the library again")
+    index.expansion_search = _EXPANSION
+    return index
+
+
+def _digest(parts: Mapping[str, NDArray[Any]]) -> str:
+    """The first 16 hex digits of the SHA-256 of all parts, with their shapes."""
+    found = hashlib.sha256()
+    for name in _PARTS:
+        part = np.ascontiguousarray(parts[name])
+        found.update(f"{name} {part.shape} {part.dtype.str}".encode())
+        found.update(part.tobytes())
+    return found.hexdigest()[:16]
+
+
+def _mark(window: str) -> int:
+    text = window.encode("utf-8", "surrogatepass")
+    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little")
