@@ -22,6 +22,9 @@ _COMMANDS: Final = (
     "fit",
     "eval",
     "calibrate",
+    "simulate",
+    "library",
+    "ensemble",
     "bench",
     "inject",
 )

@@ -52,8 +52,12 @@ def load(
     abilities: Abilities,
     env: Mapping[str, str] | None = None,
     generation: int = 1,
+    unfitted: bool = False,
 ) -> Snapshot:
-    """Read, check and compile ``path``; :class:`ConfigError` with every fault found."""
+    """Read, check and compile ``path``; :class:`ConfigError` with every fault found.
+
+    ``unfitted`` passes over the ensemble's weights, for the command that will write them.
+    """
     document = yamlfile.load(path)
     if not isinstance(document.value, dict):
         raise ConfigError([document.fault((), "must be a mapping of sections")])
@@ -63,6 +67,7 @@ def load(
         found = of_validation(document, exc, _KEYS)
         raise ConfigError(in_order([*found, *_unpriced(document)])) from None
     compiler = _Compiler(document, config, abilities, os.environ if env is None else env)
+    compiler.unfitted = unfitted
     return compiler.snapshot(generation)
 
 
@@ -91,6 +96,7 @@ class _Compiler:
         self.document = document
         self.config = config
         self.env = env
+        self.unfitted = False
         self.faults: list[str] = []
         self.warnings: list[str] = []
         self.sheet: Mapping[str, Price] = {}
@@ -294,7 +300,11 @@ class _Compiler:
     def route(self, name: str, route: schema.Route) -> RouteSpec | None:
         faults = list(routes.misnamed(route, self.config.models))
         found = routes.compile_route(
-            name, route, Path(self.document.file).parent, self.abilities.encoder
+            name,
+            route,
+            folder=Path(self.document.file).parent,
+            encoder=self.abilities.encoder,
+            unfitted=self.unfitted,
         )
         if not isinstance(found, RouteSpec):
             faults += found

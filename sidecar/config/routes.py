@@ -21,11 +21,12 @@ Fault = tuple[Key, str]
 
 
 def compile_route(
-    name: str, route: schema.Route, folder: Path, encoder: str
+    name: str, route: schema.Route, *, folder: Path, encoder: str, unfitted: bool
 ) -> RouteSpec | list[Fault]:
     """The route, or what is wrong with its rules and files, by keys inside of it.
 
-    Files are beside the configuration, in ``folder``, and made with ``encoder``.
+    Files are beside the configuration, in ``folder``, and made with ``encoder``; those of
+    an ``unfitted`` ensemble need not be there yet.
     """
     faults: list[Fault] = []
     found: list[RuleSpec] = []
@@ -42,7 +43,9 @@ def compile_route(
         elif route.policy == "similarity":
             faults.append((where, "is required by the policy `similarity`"))
         where = ("ensemble", "file")
-        if route.ensemble.file is not None:
+        if unfitted:
+            pass
+        elif route.ensemble.file is not None:
             voted = near.digest if near else ""
             stacked = stack.load(folder / route.ensemble.file, encoder, voted)
         elif route.policy == "ensemble":

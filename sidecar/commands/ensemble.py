@@ -1,0 +1,57 @@
+"""``sidecar ensemble fit SCORED.jsonl --config FILE --output X``: what each vote is worth."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+
+def register(subparsers: Any) -> None:
+    command = subparsers.add_parser("ensemble", help="weigh the votes of the policy `ensemble`")
+    verbs = command.add_subparsers(metavar="VERB", required=True)
+    fit = verbs.add_parser("fit", help="from scored rows that the library does not hold")
+    fit.add_argument("input", type=Path, metavar="SCORED.jsonl")
+    fit.add_argument("--config", required=True, type=Path, metavar="FILE")
+    fit.add_argument("--route", metavar="NAME", help="the first, unless given")
+    fit.add_argument("--where", action="append", default=[], metavar="KEY=VALUE")
+    fit.add_argument("--output", required=True, type=Path, metavar="FILE")
+    fit.set_defaults(func=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    from sidecar.offline import stacking  # noqa: PLC0415  # the encoder takes its time
+    from sidecar.offline.score import CHUNK  # noqa: PLC0415
+    from sidecar.offline.session import track  # noqa: PLC0415
+    from sidecar.offline.simulate_rows import conditions  # noqa: PLC0415
+    from sidecar.offline.simulate_setup import prepare  # noqa: PLC0415
+
+    where = conditions(args.where)
+    setup = prepare(args.input, args.config, args.route, where=where, unfitted=True)
+    cases, library = list(setup.cases), setup.route.library
+    if library is not None:
+        held = library.holds([case.features.window for case in cases])
+        cases = [case for case, inside in zip(cases, held, strict=True) if not inside]
+        if held.any():
+            print(f"{int(held.sum())} rows are in the library and were left out")
+    starts = range(0, len(cases), CHUNK)
+    readings = [
+        reading
+        for start in track(starts, "reading", len(starts))
+        for reading in setup.session.read(
+            [case.features.window for case in cases[start : start + CHUNK]]
+        )
+    ]
+    stack = stacking.fit(cases, readings, setup.route, setup.snapshot)
+    stack.save(args.output)
+    for name, found in stack.weights.items():
+        print(
+            f"{name}: {found.rows} rows, held-out AUC {_shown(found.auc)} "
+            f"(the encoder alone {_shown(found.auc_encoder)}), "
+            f"calibration error {_shown(found.ece)} ({_shown(found.ece_encoder)})"
+        )
+    return 0
+
+
+def _shown(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"

@@ -1,0 +1,151 @@
+"""``sidecar simulate SCORED.jsonl --config FILE``: what a route would have cost and kept."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+
+def register(subparsers: Any) -> None:
+    command = subparsers.add_parser(
+        "simulate", help="replay scored prompts through a route: cost and quality kept"
+    )
+    command.add_argument("input", type=Path, metavar="SCORED.jsonl", help="plain or gzipped")
+    command.add_argument("--config", required=True, type=Path, metavar="FILE")
+    command.add_argument("--route", metavar="NAME", help="the first, unless given")
+    command.add_argument("--json", action="store_true", help="one JSON object on stdout")
+    command.add_argument("--plot", type=Path, metavar="FILE.png", help="the cost-quality curves")
+    command.add_argument("--curves", action="store_true", help="the curves' points in the JSON")
+    command.add_argument(
+        "--where",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="only rows that say so, such as split=test; may be given again",
+    )
+    command.add_argument("--limit", type=int, metavar="N", help="the first N of those rows")
+    command.add_argument(
+        "--mix",
+        choices=["field"],
+        help="weigh the rows by tier as the workload that published routers quote",
+    )
+    command.add_argument(
+        "--suggest",
+        action="store_true",
+        help="find the cheapest route that keeps --quality, and show the evidence",
+    )
+    command.add_argument("--quality", type=float, default=0.97, metavar="SHARE")
+    command.add_argument("--output", type=Path, metavar="FILE", help="for the suggested config")
+    command.set_defaults(func=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    from dataclasses import replace  # noqa: PLC0415
+
+    from sidecar.offline import simulate_report  # noqa: PLC0415  # the encoder takes its time
+    from sidecar.offline.session import need_matplotlib, save_figure  # noqa: PLC0415
+    from sidecar.offline.simulate_rows import conditions  # noqa: PLC0415
+    from sidecar.offline.simulate_setup import mixed, prepare, study  # noqa: PLC0415
+
+    if args.plot:
+        need_matplotlib()
+    where = conditions(args.where)
+    setup = prepare(args.input, args.config, args.route, where=where, limit=args.limit)
+    if args.mix:
+        setup = replace(setup, cases=mixed(setup.cases))
+    played = study(setup)
+    if args.suggest:
+        return _suggest(args, setup, played)
+    found = simulate_report.report(played, setup)
+    if args.mix:
+        found["mix"] = args.mix
+    if args.plot or args.curves:
+        lines = simulate_report.curves(played)
+        found["curves"] = lines
+        if args.plot:
+            save_figure(simulate_report.plot(found, lines), args.plot)
+    if args.json:
+        print(json.dumps(found))
+    else:
+        show(found)
+    return 0
+
+
+def _suggest(args: argparse.Namespace, setup: Any, played: Any) -> int:
+    from sidecar.offline.simulate_suggest import suggest, written  # noqa: PLC0415
+
+    found = suggest(played, args.quality)
+    text = written(found, args.config, setup.route.name)
+    if args.output is not None:
+        args.output.write_text(text, encoding="utf-8")
+        print(f"{args.output}: written", file=sys.stderr)
+    if args.json:
+        print(json.dumps(found.evidence | {"config": text}))
+    elif args.output is None:
+        print(text, end="")
+    else:
+        print(found.sentence)
+    return 0
+
+
+def show(found: dict[str, Any]) -> None:
+    """The figures as tables for a person."""
+    from rich.console import Console  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+
+    from sidecar.offline.simulate_report import PUBLISHED  # noqa: PLC0415
+
+    console = Console(highlight=False)
+    skipped = ", ".join(f"{n:,} {why}" for why, n in found["skipped"].items() if n)
+    console.print(
+        f"[bold]{found['route']}[/] over {found['rows']:,} rows"
+        + (f" (left out: {skipped})" if skipped else "")
+    )
+    models = Table(box=None, padding=(0, 2, 0, 0))
+    for title in ("model", "ability", "its scores"):
+        models.add_column(title)
+    for title in ("mean score", "USD / 1,000"):
+        models.add_column(title, justify="right")
+    for name, model in found["models"].items():
+        models.add_row(
+            name, model["ability"], model["scores"] or "-",
+            f"{model['mean_score']:.3f}", f"{model['mean_cost_usd'] * 1000:.3f}",
+        )  # fmt: skip
+    console.print(models)
+    console.print()
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for title in ("", "USD / 1,000", "mean score", "quality kept", "cost cut", "decision p50, p99"):
+        table.add_column(title, justify="right" if title else "left")
+    for name, figures in found["policies"].items():
+        mark = "[bold green]" if name == found["policy"] else ""
+        us = figures.get("decide_us")
+        table.add_row(
+            f"{mark}{name}",
+            f"{figures['cost_usd'] / found['rows'] * 1000:.3f}",
+            f"{figures['quality']:.3f}",
+            _percent(figures["retention"]),
+            _percent(figures["cost_cut"]),
+            f"{us['p50']:.0f}, {us['p99']:.0f} us" if us else "",
+        )
+    if found.get("mix"):
+        table.add_section()
+        for name, kept, cut in PUBLISHED:
+            table.add_row(f"published: {name}", "", "", _percent(kept), _percent(cut), "")
+    console.print(table)
+    console.print(
+        f"\nkept and cut against always {found['strong']}; rules: {found['rules']}; "
+        f"answers' lengths: {found['lengths']}; encoder {found['encoder']}"
+    )
+    if found.get("mix"):
+        console.print(
+            "The mix: 50 % rows of tier simple, 30 % moderate, 20 % complex. The published rows "
+            "are others' on other data, prices and judges. Their 30 % is summarisation, of which "
+            "no row here has scores by model: moderate questions stand in."
+        )
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1%}"

@@ -1,0 +1,108 @@
+"""From a configuration and a file of scored rows to a :class:`Study`, or to a sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+from sidecar.config import loader
+from sidecar.config.snapshot import RouteSpec, Snapshot
+from sidecar.encoder.abilities import Catalogue
+from sidecar.errors import DataError
+from sidecar.offline.session import Session, track
+from sidecar.offline.simulate import Study, named
+from sidecar.offline.simulate_rows import Case, Passed, cases
+from sidecar.types import Reading
+
+# The workload that published routers are compared on: half simple questions, three in ten
+# summaries, two in ten complex reasoning. Rows are told apart by their `tier`.
+FIELD_MIX: Final[Mapping[str, float]] = {"simple": 0.5, "moderate": 0.3, "complex": 0.2}
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What is simulated."""
+
+    session: Session
+    snapshot: Snapshot
+    route: RouteSpec
+    cases: Sequence[Case]
+    passed: Passed
+
+
+def prepare(
+    file: Path,
+    config: Path,
+    route: str | None,
+    *,
+    where: Mapping[str, str],
+    limit: int | None = None,
+    unfitted: bool = False,
+) -> Setup:
+    """Read ``config`` and the rows of ``file``; ConfigError, or DataError with a sentence."""
+    session = Session()
+    snapshot = loader.load(config, session.catalogue, unfitted=unfitted)
+    spec = chosen(snapshot, route)
+    passed, found = Passed(), list[Case]()
+    abilities = snapshot.abilities
+    models = named(spec, snapshot)
+    for case in cases(file, spec.name, models, abilities, where=where, passed=passed):
+        found.append(case)
+        if limit is not None and len(found) >= limit:
+            break
+    if not found:
+        raise DataError(_none(file, passed, [model.name for model in models]))
+    return Setup(session, snapshot, spec, found, passed)
+
+
+def chosen(snapshot: Snapshot, route: str | None) -> RouteSpec:
+    """The route of that name, or the only one, or the first."""
+    if not snapshot.routes:
+        raise DataError("the configuration has no route to simulate")
+    name = route or next(iter(snapshot.routes))
+    if name not in snapshot.routes:
+        raise DataError(f"no route is called {name!r}; there are {', '.join(snapshot.routes)}")
+    return snapshot.routes[name]
+
+
+def study(setup: Setup) -> Study:
+    """Every case read by the encoder, one at a time as a lone request would be."""
+    windows = [case.features.window for case in setup.cases]
+    readings: list[Reading] = [
+        setup.session.read([window])[0] for window in track(windows, "reading", len(windows))
+    ]
+    return Study(setup.cases, readings, setup.route, setup.snapshot)
+
+
+def mixed(found: Sequence[Case], shares: Mapping[str, float] = FIELD_MIX) -> list[Case]:
+    """The cases weighed so that each tier has its share. Raises DataError where one is missing."""
+    counts = {tier: sum(case.labels.get("tier") == tier for case in found) for tier in shares}
+    for tier, count in counts.items():
+        if not count:
+            raise DataError(f"--mix needs rows of every `tier`, and none is {tier!r}")
+    return [
+        replace(case, weight=shares[tier] / counts[tier])
+        for case in found
+        if (tier := case.labels.get("tier", "")) in shares
+    ]
+
+
+def catalogue_of(setup: Setup) -> Catalogue:
+    """The abilities that the configuration decides by, fitted ones too."""
+    abilities = setup.snapshot.abilities
+    assert isinstance(abilities, Catalogue)  # `loader.load` was given one
+    return abilities
+
+
+def _none(file: Path, passed: Passed, models: Sequence[str]) -> str:
+    why = f"no row of {file} has a score for each of {', '.join(models)}"
+    counts = {
+        "lack one of the scores": passed.unscored,
+        "are not asked for": passed.elsewhere,
+        "are faulty": passed.bad,
+    }
+    said = ", ".join(f"{n} {what}" for what, n in counts.items() if n)
+    first = f"; the first fault: {passed.first_fault}" if passed.first_fault else ""
+    return f"{why}: {said or 'it is empty'}{first}"
