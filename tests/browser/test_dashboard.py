@@ -1,0 +1,323 @@
+"""The dashboard in real Chromium: what it shows, its switches, and what it never does."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from aiohttp import web
+
+from sidecar.runtime import Mode
+from tests.browser.conftest import Open
+from tests.conftest import Running, Start
+from tests.support.raw_upstream import RawUpstream, answer
+from tests.support.wire import chat, exchange, post
+
+PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True}
+LOST = ("Failed to load resource",)  # Chromium's own note of a failed request
+
+
+async def ask(sidecar: Running, text: str = "hello", **fields: Any) -> int:
+    return (await exchange(sidecar.app.listen, post(chat(text, **fields)))).status
+
+
+async def test_an_idle_sidecar_says_how_to_begin(
+    start: Start, config: dict[str, Any], visit: Open
+) -> None:
+    sidecar = await start(config)
+    at = await visit(sidecar.admin)
+    await at.expect("#mode").to_have_text("Routing")
+    await at.expect("#feed-empty").to_be_visible()
+    await at.expect("#hint").to_contain_text(f"http://{sidecar.app.listen}/v1/chat/completions")
+    await at.expect("#saved").to_have_text("$0")
+    await at.expect("#fact-backend").to_contain_text("dummy")
+    # everything comes from the sidecar, and is light
+    assert {url.split("/")[2] for url in at.requested} == {sidecar.app.admin}
+    files = Path("sidecar/control/static").iterdir()
+    assert sum(file.stat().st_size for file in files) < 150_000
+
+
+async def test_decisions_show_with_their_reasons_and_what_they_saved(
+    start: Start, config: dict[str, Any], upstream: RawUpstream, visit: Open
+) -> None:
+    sidecar = await start(config)
+    at = await visit(sidecar.admin)
+    await ask(sidecar)
+    await ask(sidecar, "HARD")
+    await ask(sidecar, model="large")
+    rows = at.page.locator("#feed > li")
+    await at.expect("#feed > li").to_have_count(3)
+    newest = await rows.first.inner_text()
+    assert "large" in newest
+    assert "explicit" in newest
+    upstream.script = answer(status="503 Down")
+    await ask(sidecar)
+    await at.expect("#feed > li >> nth=0").to_contain_text("fallback:1")
+
+    # what is shown is what is counted: 18 tokens, of which one request's on the small model
+    await at.expect("#spent").to_have_text("$0.00029")
+    await at.expect("#k-requests").to_have_text("4")
+    await at.expect("#models").to_contain_text("25.0 %")
+    await at.expect("#reasons").to_contain_text("the policy weighed chance against price")
+    await at.expect("#latency svg").to_have_attribute("aria-label", re.compile("^4 decisions"))
+
+    # by keyboard: a row opens to its whole chain of reasons
+    await rows.first.locator("button.row").focus()
+    await at.page.keyboard.press("Enter")
+    chain = at.page.locator("#feed .chain").first
+    await at.expect("#feed .chain >> nth=0").to_be_visible()
+    told = await chain.inner_text()
+    assert "small: status 503" in told
+    assert "large, 200, complete" in told
+    await at.expect("#feed .candidates >> nth=0").to_contain_text("suffices")
+
+    await at.page.locator("#f-bad").check()
+    await at.expect("#feed > li").to_have_count(1)
+    await at.page.locator("#f-bad").uncheck()
+    await at.page.locator("#f-reason").select_option("explicit")
+    await at.expect("#feed > li").to_have_count(1)
+    await at.page.locator("#f-reason").select_option("")
+    await at.page.locator("#pause").click()
+    await ask(sidecar)
+    await at.expect("#pause").to_have_text("Resume (1 new)")
+    await at.expect("#feed > li").to_have_count(4)
+    await at.page.locator("#pause").click()
+    await at.expect("#feed > li").to_have_count(5)
+
+
+async def test_the_kill_switch_asks_first_and_can_be_taken_back(
+    start: Start, config: dict[str, Any], visit: Open
+) -> None:
+    sidecar = await start(config)
+    runtime = sidecar.app.runtime
+    at = await visit(sidecar.admin)
+    await at.settled()
+    kill = at.page.locator("#kill")
+    await kill.focus()
+    await at.page.keyboard.press("Enter")
+    await at.expect("#ask-kill").to_be_visible()
+    await at.page.keyboard.press("Escape")
+    await at.expect("#ask-kill").to_be_hidden()
+    assert runtime.pinned is None
+    await at.expect("#kill").to_be_focused()
+
+    await at.page.keyboard.press("Enter")
+    await at.page.get_by_role("radio", name="small").check()
+    await at.page.get_by_role("button", name="Throw the switch").click()
+    await at.expect("#notice-killed").to_contain_text("small")
+    assert runtime.pinned == "small"
+    await at.expect("#mode").to_have_text("Kill switch on")
+    await ask(sidecar, "HARD")
+    await at.expect("#feed > li >> nth=0").to_contain_text("kill-switch")
+
+    await at.page.get_by_role("button", name="Route again").click()
+    await at.expect("#notice-killed").to_be_hidden()
+    assert runtime.pinned is None
+    await at.expect("#mode").to_have_text("Routing")
+
+
+async def test_a_prompt_is_tried_and_sent_nowhere(
+    start: Start,
+    config: dict[str, Any],
+    upstream: RawUpstream,
+    second: RawUpstream,
+    visit: Open,
+) -> None:
+    sidecar = await start(config)
+    at = await visit(sidecar.admin)
+    await at.settled()
+    await at.page.get_by_label("Prompt").fill("HARD to say")
+    await at.page.keyboard.press("Control+Enter")
+    await at.expect("#story .verdict").to_contain_text("large")
+    await at.expect("#story .verdict").to_contain_text("policy")
+    await at.expect("#story .chain").to_contain_text("capability")
+    await at.expect("#story .candidates li").to_have_count(2)
+    await at.page.get_by_label("Ask for").select_option("small")
+    await at.page.get_by_role("button", name="Explain").click()
+    await at.expect("#story .verdict").to_contain_text("the request named the model")
+    assert upstream.seen == second.seen == []
+    await at.expect("#feed-empty").to_be_visible()
+
+
+async def test_a_reload_tells_what_it_took_and_what_it_refused(
+    start: Start, config: dict[str, Any], visit: Open
+) -> None:
+    sidecar = await start(config)
+    at = await visit(sidecar.admin, allowed=LOST)
+    await at.settled()
+    file = sidecar.app.runtime.config_file
+    config["routes"]["auto"]["quality"] = 0.8
+    file.write_text(yaml.safe_dump(config))
+    await at.page.locator("#reload").click()
+    await at.expect("#toasts").to_contain_text("generation 2")
+    await at.expect("#fact-config").to_contain_text("generation 2")
+    config["routes"]["auto"]["default"] = "nobody"
+    file.write_text(yaml.safe_dump(config))
+    await at.page.locator("#reload").click()
+    await at.expect("#toasts").to_contain_text("no model is called 'nobody'")
+    await at.expect("#fact-config").to_contain_text("generation 2")
+
+
+async def test_draining_and_a_lost_sidecar_are_said(
+    start: Start, config: dict[str, Any], visit: Open
+) -> None:
+    sidecar = await start(config)
+    at = await visit(sidecar.admin, allowed=LOST)
+    await ask(sidecar)
+    await at.expect("#k-requests").to_have_text("1")
+    sidecar.app.runtime.mode = Mode.DRAINING
+    await at.expect("#mode").to_have_text("Draining")
+    await at.expect("#notice-draining").to_be_visible()
+    await sidecar.app.stop()
+    await at.expect("#mode").to_have_text("Disconnected")
+    await at.expect("#notice-lost").to_contain_text("No answer from the sidecar")
+    await at.expect("#k-requests").to_have_text("1")  # the last figures stay
+
+
+async def test_with_a_token_the_page_asks_for_it_and_keeps_it_in_the_tab(
+    start: Start, config: dict[str, Any], visit: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ADMIN_TOKEN", "open-sesame")
+    sidecar = await start({**config, "admin_token_env": "ADMIN_TOKEN"})
+    at = await visit(sidecar.admin, allowed=LOST)
+    await at.expect("#ask-token").to_be_visible()
+    await at.page.get_by_label("Token").fill("wrong")
+    await at.page.keyboard.press("Enter")
+    await at.expect("#token-fault").to_contain_text("asks for a token")
+    await at.page.get_by_label("Token").fill("open-sesame")
+    await at.page.keyboard.press("Enter")
+    await at.expect("#mode").to_have_text("Routing")
+    await at.expect("#ask-token").to_be_hidden()
+    await at.page.reload()
+    await at.expect("#mode").to_have_text("Routing")
+    kept = await at.page.evaluate("[JSON.stringify(localStorage), JSON.stringify(sessionStorage)]")
+    assert "open-sesame" not in kept[0]
+    assert "open-sesame" in kept[1]
+
+
+@pytest.mark.parametrize("shown", [False, True])
+async def test_a_prompt_shows_only_where_the_operator_said_so_and_only_as_text(
+    start: Start, config: dict[str, Any], visit: Open, shown: bool
+) -> None:
+    sidecar = await start({**config, "dashboard": {"show_prompts": shown}})
+    at = await visit(sidecar.admin)
+    evil = "<img src=x onerror=document.title='owned'>SESAME" + " and so on" * 100
+    await ask(sidecar, evil)
+    await at.expect("#feed > li").to_have_count(1)
+    text = await at.page.locator("body").inner_text()
+    assert ("<img src=x" in text) is shown
+    assert ("SESAME" in await at.page.content()) is shown
+    assert await at.page.locator("#feed img").count() == 0
+    assert await at.page.title() == "Pointsman"
+    if shown:  # and of a long one the head only
+        assert text.count("and so on") < 30
+
+
+async def test_a_page_of_another_site_cannot_throw_the_switch(
+    start: Start, config: dict[str, Any], visit: Open
+) -> None:
+    sidecar = await start(config)
+    target = f"{sidecar.admin}/admin/kill-switch"
+    evil = f"""<form method="post" enctype="text/plain" action="{target}">
+        <input name='{{"model": "large", "x": "' value='"}}'></form><script>
+        fetch("{target}", {{method: "POST", mode: "no-cors", body: '{{"model": "large"}}'}})
+          .finally(() => document.forms[0].submit());</script>"""
+
+    async def page(request: web.Request) -> web.Response:
+        return web.Response(text=evil, content_type="text/html")
+
+    app = web.Application()
+    app.router.add_get("/", page)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    port = runner.addresses[0][1]
+    try:
+        at = await visit(f"http://localhost:{port}/", allowed=LOST)
+        await at.page.wait_for_url(target)
+        await at.expect("body").to_contain_text("another site")
+    finally:
+        await runner.cleanup()
+    assert sidecar.app.runtime.pinned is None
+
+
+_UNNAMED = """() => [...document.querySelectorAll('button, a[href], input, select, textarea')]
+  .filter((each) => each.checkVisibility())
+  .filter((each) => !(each.getAttribute('aria-label') || each.textContent.trim()
+    || (each.labels && [...each.labels].some((label) => label.textContent.trim()))))
+  .map((each) => each.outerHTML)"""
+
+# The contrast of each text with what is behind it, by WCAG 2's formula.
+_FAINT = """() => {
+  const canvas = new OffscreenCanvas(1, 1).getContext('2d', { willReadFrequently: true });
+  const rgba = (colour) => { canvas.clearRect(0, 0, 1, 1); canvas.fillStyle = colour;
+    canvas.fillRect(0, 0, 1, 1); return [...canvas.getImageData(0, 0, 1, 1).data]; };
+  const light = ([r, g, b]) => [r, g, b].map((c) => c / 255)
+    .map((c) => (c <= 0.03928 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4))
+    .reduce((sum, c, i) => sum + c * [0.2126, 0.7152, 0.0722][i], 0);
+  const behind = (each) => { for (let at = each; at; at = at.parentElement) {
+    const colour = rgba(getComputedStyle(at).backgroundColor); if (colour[3] === 255) return colour; }
+    return [255, 255, 255, 255]; };
+  const found = [];
+  for (const each of document.querySelectorAll('body *')) {
+    const own = [...each.childNodes].some((n) => n.nodeType === 3 && n.textContent.trim());
+    if (!own || !each.checkVisibility() || each.closest('.sr, .skip, option, .fresh')) continue;
+    const style = getComputedStyle(each);
+    const [a, b] = [light(rgba(style.color)), light(behind(each))];
+    const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+    if (ratio < 4.5) found.push(`${each.className || each.tagName}: ${ratio.toFixed(2)}`);
+  }
+  return found;
+}"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_it_reads_well_in_either_theme_and_every_control_has_a_name(
+    start: Start, config: dict[str, Any], visit: Open, scheme: str
+) -> None:
+    sidecar = await start(config)
+    for text in ("hello", "HARD"):
+        await ask(sidecar, text)
+    at = await visit(sidecar.admin, color_scheme=scheme, reduced_motion="reduce")
+    await at.expect("#feed > li").to_have_count(2)
+    await at.page.locator("#feed button.row").first.click()
+    await at.page.get_by_role("button", name="A greeting").click()
+    await at.expect("#story .verdict").to_be_visible()
+    assert await at.page.evaluate(_FAINT) == []
+    assert await at.page.evaluate(_UNNAMED) == []
+    await at.page.locator("#kill").click()
+    assert await at.page.evaluate(_FAINT) == []
+    await at.page.keyboard.press("Escape")
+    # the theme can be chosen, and stays chosen
+    before = await at.page.evaluate("getComputedStyle(document.body).backgroundColor")
+    other = {"light": "dark", "dark": "light"}[scheme]
+    while await at.page.locator("html").get_attribute("data-theme") != other:
+        await at.page.locator("#theme").click()
+    await at.page.reload()
+    after = await at.page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert before != after
+
+
+async def test_on_a_phone_nothing_is_cut_off(
+    start: Start, config: dict[str, Any], visit: Open
+) -> None:
+    config["models"]["a-model-with-a-very-long-name-indeed/instruct-2026-11"] = config["models"][
+        "large"
+    ]
+    sidecar = await start(config)
+    await ask(sidecar)
+    await ask(sidecar, model="a-model-with-a-very-long-name-indeed/instruct-2026-11")
+    at = await visit(sidecar.admin, **PHONE)
+    await at.expect("#feed > li").to_have_count(2)
+    await at.page.locator("#feed button.row").first.tap()
+    assert await at.page.evaluate("document.documentElement.scrollWidth") <= 390
+    cut = await at.page.evaluate(
+        "[...document.querySelectorAll('main *')].filter((e) => e.checkVisibility() && "
+        "e.getBoundingClientRect().right > 391).map((e) => e.outerHTML.slice(0, 80))"
+    )
+    assert cut == []
+    await at.page.locator("#kill").tap()
+    await at.expect("#ask-kill").to_be_in_viewport()
