@@ -63,13 +63,16 @@ async def handle(received: Received, answer: Downstream, runtime: Runtime, clock
     finally:  # a caller who hangs up is accounted for too, and so is a failure
         how = outcome()
         runtime.telemetry.account(decision, how, snapshot)
-        runtime.remember(call, decision, how, snapshot)
         over = record(call, decision, how, snapshot, clock)
         runtime.recent.note(over)
         if runtime.decisions is not None:
             runtime.decisions.write(entry(over))
         if traced is not None and runtime.tracer is not None:
             runtime.tracer.end(traced, over)
+        try:
+            runtime.remember(call, decision, how, snapshot)
+        except Exception as exc:  # what is not remembered must not cost the answer
+            log.error("a request was not remembered: %s", trace(exc))
 
 
 def unanswered(decision: Decision, clock: Clock, failed: UpstreamsFailed | None = None) -> Outcome:

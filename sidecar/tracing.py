@@ -40,8 +40,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("sidecar.tracing")
 
-Headers = Sequence[tuple[str, str]]
-
 _PARENT: Final = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
 _SAMPLED: Final = 1
 _EXPORT_S: Final = 5.0  # for one batch to be taken
@@ -80,10 +78,14 @@ class Trace:
     upstream_span: int  # told to the upstream, so known before there is a span
 
 
-def parent_of(headers: Headers) -> Parent | None:
-    """What one valid ``traceparent`` says; None for none, several, or nonsense (W3C, 3.2)."""
-    found = [value for name, value in headers if name.lower() == "traceparent"]
-    match = _PARENT.fullmatch(found[0].strip()) if len(found) == 1 else None
+def parent_of(lines: Sequence[bytes]) -> Parent | None:
+    """What one valid ``traceparent`` says; None for none, several, or nonsense (W3C, 3.2).
+
+    ``lines`` are those of a request's head.
+    """
+    found = [line for line in lines if _name(line) == b"traceparent"]
+    value = found[0].partition(b":")[2].strip() if len(found) == 1 else b""
+    match = _PARENT.fullmatch(value.decode("latin-1"))
     if match is None:
         return None
     version, whole, span, flags, more = match.groups()
@@ -143,17 +145,21 @@ class Tracer:
 
         A caller's own decision is kept; without one, ``sample`` of all are traced.
         """
-        parent = parent_of(received.headers)
+        passed = received.head.passed
+        lines = passed.plain.split(b"\r\n")[:-1]
+        parent = parent_of(lines)
         sampled = self._random.random() < self._sample if parent is None else parent.sampled
         if not sampled:
             return None, received
         trace_id = parent.trace_id if parent else self._random.getrandbits(128) or 1
         traced = Trace(parent, trace_id, self._random.getrandbits(64) or 1)
-        told = f"00-{trace_id:032x}-{traced.upstream_span:016x}-01"
+        told = f"traceparent: 00-{trace_id:032x}-{traced.upstream_span:016x}-01"
         # without a valid parent its tracestate is of no trace
-        dropped = {"traceparent"} if parent else {"traceparent", "tracestate"}
-        kept = [pair for pair in received.headers if pair[0].lower() not in dropped]
-        return traced, replace(received, headers=(*kept, ("traceparent", told)))
+        dropped = {b"traceparent"} if parent else {b"traceparent", b"tracestate"}
+        kept = [line for line in lines if _name(line) not in dropped]
+        plain = b"\r\n".join((*kept, told.encode(), b""))
+        head = replace(received.head, passed=replace(passed, plain=plain))
+        return traced, replace(received, head=head)
 
     def end(self, traced: Trace, over: Record) -> None:
         """Queue the spans of a request that is over; whatever fails here is no request's fault."""
@@ -211,6 +217,10 @@ class Tracer:
         threading.Thread(target=flush, name="tracing-flush", daemon=True).start()
         if not await asyncio.to_thread(done.wait, _FLUSH_S):
             self._exporter.shutdown()  # type: ignore[no-untyped-call]  # it gives up waiting to try again
+
+
+def _name(line: bytes) -> bytes:
+    return line.partition(b":")[0].lower()
 
 
 def _context(traced: Trace) -> Context:

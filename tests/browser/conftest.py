@@ -13,7 +13,7 @@ import pytest
 playwright = pytest.importorskip("playwright.async_api", reason="playwright is not installed")
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
-WAIT_MS = 30_000  # a busy machine is slow, and no clock judges here
+WAIT_MS = 20_000  # a busy machine is slow, and no clock judges here
 
 
 @dataclass

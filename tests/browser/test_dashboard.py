@@ -57,8 +57,8 @@ async def test_decisions_show_with_their_reasons_and_what_they_saved(
     await ask(sidecar)
     await at.expect("#feed > li >> nth=0").to_contain_text("fallback:1")
 
-    # what is shown is what is counted: 18 tokens, of which one request's on the small model
-    await at.expect("#spent").to_have_text("$0.00029")
+    # what is counted: three answers of the large model at 97.5 millionths, one of the small at 1.26
+    await at.expect("#spent").to_have_text("$0.000294")
     await at.expect("#k-requests").to_have_text("4")
     await at.expect("#models").to_contain_text("25.0 %")
     await at.expect("#reasons").to_contain_text("the policy weighed chance against price")
@@ -129,13 +129,13 @@ async def test_a_prompt_is_tried_and_sent_nowhere(
     sidecar = await start(config)
     at = await visit(sidecar.admin)
     await at.settled()
-    await at.page.get_by_label("Prompt").fill("HARD to say")
+    await at.page.get_by_role("textbox", name="Prompt").fill("HARD to say")
     await at.page.keyboard.press("Control+Enter")
     await at.expect("#story .verdict").to_contain_text("large")
     await at.expect("#story .verdict").to_contain_text("policy")
     await at.expect("#story .chain").to_contain_text("capability")
     await at.expect("#story .candidates li").to_have_count(2)
-    await at.page.get_by_label("Ask for").select_option("small")
+    await at.page.get_by_role("combobox", name="Ask for").select_option("small")
     await at.page.get_by_role("button", name="Explain").click()
     await at.expect("#story .verdict").to_contain_text("the request named the model")
     assert upstream.seen == second.seen == []
@@ -184,10 +184,10 @@ async def test_with_a_token_the_page_asks_for_it_and_keeps_it_in_the_tab(
     sidecar = await start({**config, "admin_token_env": "ADMIN_TOKEN"})
     at = await visit(sidecar.admin, allowed=LOST)
     await at.expect("#ask-token").to_be_visible()
-    await at.page.get_by_label("Token").fill("wrong")
+    await at.page.get_by_role("textbox", name="Token").fill("wrong")
     await at.page.keyboard.press("Enter")
     await at.expect("#token-fault").to_contain_text("asks for a token")
-    await at.page.get_by_label("Token").fill("open-sesame")
+    await at.page.get_by_role("textbox", name="Token").fill("open-sesame")
     await at.page.keyboard.press("Enter")
     await at.expect("#mode").to_have_text("Routing")
     await at.expect("#ask-token").to_be_hidden()
@@ -259,8 +259,8 @@ _FAINT = """() => {
     .map((c) => (c <= 0.03928 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4))
     .reduce((sum, c, i) => sum + c * [0.2126, 0.7152, 0.0722][i], 0);
   const behind = (each) => { for (let at = each; at; at = at.parentElement) {
-    const colour = rgba(getComputedStyle(at).backgroundColor); if (colour[3] === 255) return colour; }
-    return [255, 255, 255, 255]; };
+    const colour = rgba(getComputedStyle(at).backgroundColor);
+    if (colour[3] === 255) return colour; } return [255, 255, 255, 255]; };
   const found = [];
   for (const each of document.querySelectorAll('body *')) {
     const own = [...each.childNodes].some((n) => n.nodeType === 3 && n.textContent.trim());
