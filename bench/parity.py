@@ -11,13 +11,13 @@ fixed sample over all sources. The result goes to the results file.
 from __future__ import annotations
 
 import argparse
-import asyncio
 import gzip
 import json
 import os
 import random
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 
 from rich.console import Console
@@ -28,7 +28,6 @@ from bench import ground
 from model_repo.parity import PANEL, Parity, Runner, compare, graph
 from sidecar.encoder.bundle import Bundle
 from sidecar.encoder.model import OnnxEncoder, readings
-from sidecar.encoder.served import Served
 from sidecar.encoder.tokens import Ids, Tokens
 from sidecar.features import features_of
 from sidecar.types import Prompt, Reading
@@ -68,33 +67,16 @@ def torch_reference(bundle: Bundle) -> Runner:
     return run
 
 
-def triton(bundle: Bundle, url: str) -> Runner:
-    """The sidecar's own client, a few calls at once."""
-    from sidecar.classify.triton_pool import Pool  # noqa: PLC0415 - the extra `gpu`
-
-    async def ask(rows: Sequence[Ids]) -> list[Reading]:
-        pool = Pool(url, Served.of(bundle), in_flight=len(rows))
-        gate = asyncio.Semaphore(8)
-
-        async def one(row: Ids) -> Reading:
-            async with gate:
-                return await pool.send(row)
-
-        try:
-            return await asyncio.gather(*map(one, rows))
-        finally:
-            await pool.close()
-
-    return lambda rows: asyncio.run(ask(rows))
-
-
 def runners(bundle: Bundle, url: str | None) -> Iterator[tuple[str, Runner]]:
     yield "torch", torch_reference(bundle)
     yield "onnx fp16", graph(bundle.file("model.fp16.onnx"), bundle.version)
     encoder = OnnxEncoder(bundle)
     yield "onnx int8", lambda rows: [r for row in rows for r in encoder.read_ids([row])]
     if url:
-        yield "triton", triton(bundle, url)
+        from sidecar.classify.triton_reader import TritonEncoder  # noqa: PLC0415 - `gpu`
+
+        with closing(TritonEncoder(bundle, url)) as remote:
+            yield "triton", remote.read_ids
 
 
 def measure(texts: Sequence[str], url: str | None) -> dict[str, Parity]:
@@ -103,7 +85,7 @@ def measure(texts: Sequence[str], url: str | None) -> dict[str, Parity]:
     rows = Tokens(bundle.tokenizer).encode(windows)
     wanted = graph(bundle.file("model.fp32.onnx"), bundle.version)(rows)
     found = {}
-    for name, run in track(list(runners(bundle, url)), "Reading ...", transient=True):
+    for name, run in track(runners(bundle, url), "Reading ...", total=4, transient=True):
         found[name] = compare(wanted, run(rows), bundle)
     return found
 

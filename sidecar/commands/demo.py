@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from sidecar.commands.serve import address
+
 
 def register(subparsers: Any) -> None:
     command = subparsers.add_parser(
@@ -20,6 +22,9 @@ def register(subparsers: Any) -> None:
     command.add_argument(
         "--speed", type=_speed, metavar="X", help="pace of the mocks; 1 is natural, 0 no waiting"
     )
+    command.add_argument(
+        "--triton", type=address, metavar="HOST:PORT", help="a Triton server to read the prompts"
+    )
     command.set_defaults(func=run)
 
 
@@ -27,7 +32,9 @@ def run(args: argparse.Namespace) -> int:
     from sidecar.demo import runner  # noqa: PLC0415  # what it imports takes its time
 
     speed = runner.SPEED if args.speed is None else args.speed
-    options = runner.Options(args.requests, as_json=args.json, keep=args.keep, speed=speed)
+    options = runner.Options(
+        args.requests, as_json=args.json, keep=args.keep, speed=speed, triton=args.triton
+    )
     return runner.run(options)
 
 

@@ -4,8 +4,16 @@ from __future__ import annotations
 
 import argparse
 import sys
+from contextlib import ExitStack, closing
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from sidecar.commands.serve import address
+
+if TYPE_CHECKING:
+    from sidecar.encoder.bundle import Bundle
+    from sidecar.offline.backends import Encoder
 
 
 def register(subparsers: Any) -> None:
@@ -17,6 +25,9 @@ def register(subparsers: Any) -> None:
     )
     command.add_argument("--output", type=Path, metavar="OUT.jsonl", help="stdout, unless given")
     command.add_argument("--backend", choices=("onnx", "triton", "torch"), default="onnx")
+    command.add_argument(
+        "--triton", type=address, default="127.0.0.1:8001", metavar="HOST:PORT", help="its gRPC"
+    )
     command.add_argument("--abilities", type=Path, metavar="FILE", help="what `sidecar fit` wrote")
     command.set_defaults(func=run)
 
@@ -27,24 +38,29 @@ def run(args: argparse.Namespace) -> int:
     from sidecar.offline.score import score_rows  # noqa: PLC0415
     from sidecar.offline.session import Session, track  # noqa: PLC0415
 
-    session = Session(args.abilities, backend=args.backend)
-    rows = track(read_rows(args.input), "scoring")
     bad = 0
-    try:
-        out = args.output.open("wb") if args.output else sys.stdout.buffer
-    except OSError as error:
-        raise DataError(f"can't write {args.output}: {error.strerror}") from error
-    try:
+    with ExitStack() as stack:
+        make = partial(_triton, stack, args.triton) if args.backend == "triton" else None
+        session = Session(args.abilities, backend=args.backend, make=make)
+        rows = track(read_rows(args.input), "scoring")
+        try:
+            out = stack.enter_context(args.output.open("wb")) if args.output else sys.stdout.buffer
+        except OSError as error:
+            raise DataError(f"can't write {args.output}: {error.strerror}") from error
         for row in score_rows(rows, session.read, session.catalogue):
             bad += "error" in row
             out.write(_line(row))
         out.flush()
-    finally:
-        if args.output:
-            out.close()
     if bad:
         print(f"sidecar: {bad} rows could not be scored; each says why", file=sys.stderr)
     return 0
+
+
+def _triton(stack: ExitStack, url: str, bundle: Bundle) -> Encoder:
+    """An encoder that opens a socket, closed with ``stack``: offline work opens none."""
+    from sidecar.classify.triton_reader import TritonEncoder  # noqa: PLC0415
+
+    return stack.enter_context(closing(TritonEncoder(bundle, url)))
 
 
 def _line(row: dict[str, Any]) -> bytes:

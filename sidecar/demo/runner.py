@@ -44,6 +44,7 @@ class Options:
     as_json: bool = False
     keep: bool = False
     speed: float = SPEED
+    triton: str | None = None  # a server that reads the prompts
 
 
 def run(options: Options) -> int:
@@ -86,7 +87,7 @@ async def _run(options: Options) -> int:
         folder = Path(name)
         live.print("Starting the mock models and the sidecar …", style="dim")
         async with processes.mock_upstream(folder, options.speed, key) as upstream:
-            site = lay_out(folder, upstream)
+            site = lay_out(folder, upstream, options.triton)
             async with processes.sidecar(site, folder, key) as child:
                 live.print(_greeting(site, len(todo)), style="dim", highlight=False)
                 began = time.perf_counter()

@@ -61,12 +61,17 @@ class Site:
         return max(self.prices, key=lambda name: self.prices[name].output)
 
 
-def lay_out(folder: Path, upstream_url: str) -> Site:
-    """Write the configuration into ``folder``, on ports that are free now."""
+def lay_out(folder: Path, upstream_url: str, triton: str | None = None) -> Site:
+    """Write the configuration into ``folder``, on ports that are free now.
+
+    ``triton`` is the address of a server that is to read the prompts.
+    """
     listen, admin = (f"127.0.0.1:{port}" for port in _free_ports(2))
     text = string.Template(_TEMPLATE.read_text(encoding="utf-8")).substitute(
         listen=listen, admin=admin, upstream=upstream_url, key_env=KEY_ENV
     )
+    if triton is not None:
+        text = text.replace("backend: auto", f"backend: triton\n  triton: {{url: '{triton}'}}")
     config_file = folder / "sidecar.yaml"
     config_file.write_text(text, encoding="utf-8")
     models: dict[str, Any] = yaml.safe_load(text)["models"]

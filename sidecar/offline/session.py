@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from sidecar.encoder.abilities import Catalogue
 from sidecar.encoder.bundle import Bundle
 from sidecar.errors import DataError
-from sidecar.offline.backends import load
+from sidecar.offline.backends import Encoder, load
 from sidecar.offline.rows import Row, scored_rows
 from sidecar.offline.score import CHUNK, demands, read_windows
 from sidecar.types import Reading
@@ -24,14 +24,21 @@ T = TypeVar("T")
 
 
 class Session:
-    """The packaged encoder and its catalogue. Raises EncoderError or DataError."""
+    """The packaged encoder and its catalogue. Raises EncoderError or DataError.
+
+    ``make`` loads an encoder that is not of this package's backends: one that opens sockets.
+    """
 
     def __init__(
-        self, abilities: Path | None = None, bundle: Path | None = None, backend: str = "onnx"
+        self,
+        abilities: Path | None = None,
+        bundle: Path | None = None,
+        backend: str = "onnx",
+        make: Callable[[Bundle], Encoder] | None = None,
     ) -> None:
         loaded = Bundle.load(bundle)
         self.catalogue = Catalogue.of(loaded, abilities)
-        self.encoder = load(backend, loaded)
+        self.encoder = make(loaded) if make else load(backend, loaded)
 
     def read(self, windows: Sequence[str]) -> list[Reading]:
         return read_windows(self.encoder, windows)

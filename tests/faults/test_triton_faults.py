@@ -10,8 +10,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import re
 import signal
+import subprocess
+import sys
 import time
+import urllib.request
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -239,3 +243,32 @@ async def test_a_slow_model_with_a_full_queue_is_not_waited_for(
     assert set(traffic.reasons) <= {"policy", "deadline"}
     said = await metrics(sidecar)
     assert 'outcome="late"' in said or 'outcome="full"' in said
+
+
+def inferences(triton: TritonServer) -> float:
+    """How many rows the server has read."""
+    with urllib.request.urlopen(triton.metrics, timeout=10) as answer:
+        text = answer.read().decode()
+    return sum(map(float, re.findall(r"^nv_inference_count\S* (\S+)$", text, re.MULTILINE)))
+
+
+def test_killing_the_server_in_the_middle_of_a_demo_loses_nothing(triton: TritonServer) -> None:
+    before = inferences(triton)
+    command = [sys.executable, "-m", "sidecar", "demo", "--json", "--requests", "200"]
+    command += ["--speed", "2", "--triton", triton.url]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as demo:
+        try:
+            while inferences(triton) < before + 20:
+                assert demo.poll() is None
+                time.sleep(0.05)
+            triton.kill()
+            assert demo.poll() is None
+            said, log = demo.communicate(timeout=100)
+        finally:
+            demo.kill()
+    triton.start()
+    triton.wait_ready()
+    assert demo.returncode == 0, log.decode()
+    told = json.loads(said)
+    assert (told["requests"], told["errors"]) == (200, 0)
+    assert told["backend"] == "onnx"  # as the last decisions were made

@@ -20,7 +20,6 @@ from pathlib import Path
 
 import pytest
 
-from model_repo.generate import generate
 from sidecar.encoder.bundle import Bundle
 from sidecar.encoder.served import Served
 
@@ -47,10 +46,22 @@ def _free() -> int:
         return s.getsockname()[1]
 
 
-class TritonServer:
-    """One server process; models are loaded by name (explicit control)."""
+START = Path(__file__).parents[2] / "deploy" / "triton" / "start.sh"
 
-    def __init__(self, repository: Path, scratch: Path, models: tuple[str, ...]) -> None:
+
+class TritonServer:
+    """One server process; models are loaded by name (explicit control).
+
+    With ``script`` it is started by that, which writes ``repository`` itself.
+    """
+
+    def __init__(
+        self,
+        repository: Path,
+        scratch: Path,
+        models: tuple[str, ...],
+        script: Path | None = None,
+    ) -> None:
         home = installed()
         assert home is not None
         backend = scratch / "backends" / "python"
@@ -62,7 +73,7 @@ class TritonServer:
         version = f"{sys.version_info.major}.{sys.version_info.minor}"
         stub.unlink(missing_ok=True)
         stub.symlink_to(home / "python_backend_stubs" / version / stub.name)
-        self.repository = repository
+        self.repository, self.script = repository, script
         self.grpc, http, metrics = _free(), _free(), _free()
         self.url = f"127.0.0.1:{self.grpc}"
         self.http = f"http://127.0.0.1:{http}"
@@ -70,11 +81,17 @@ class TritonServer:
         self.log = scratch / "tritonserver.log"
         self._shared = f"test_{os.getpid()}_{self.grpc}_"
         # The backend takes its packages from the first python3 on the path.
-        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        self._env = {**os.environ, "PATH": path}
+        folders = (Path(sys.executable).parent, home / "bin", os.environ["PATH"])
+        self._env = {
+            **os.environ,
+            "PATH": os.pathsep.join(map(str, folders)),
+            "PYTHONPATH": str(START.parents[2]),
+            "MODELS": str(repository.parent),
+            "KIND": repository.name,
+        }
+        binary = [str(home / "bin" / "tritonserver"), f"--model-repository={repository}"]
         self._command = [
-            str(home / "bin" / "tritonserver"),
-            f"--model-repository={repository}",
+            *(["bash", str(script)] if script else binary),
             f"--backend-directory={backend.parent}",
             "--model-control-mode=explicit",
             *(f"--load-model={name}" for name in models),
@@ -133,13 +150,10 @@ class TritonServer:
 
 @contextlib.contextmanager
 def serving(scratch: Path) -> Iterator[TritonServer]:
-    """A server with every bucket of the packaged encoder, ready; its files are in ``scratch``."""
-    bundle = Bundle.load()
-    generate(bundle, scratch / "repo")
-    served = Served.of(bundle)
-    server = TritonServer(
-        scratch / "repo" / "cpu", scratch, models=tuple(map(served.name, served.buckets))
-    )
+    """A server with every bucket of the packaged encoder, started as its image starts it."""
+    served = Served.of(Bundle.load())
+    models = tuple(map(served.name, served.buckets))
+    server = TritonServer(scratch / "repo" / "cpu", scratch, models, START)
     try:
         server.wait_ready()
         yield server

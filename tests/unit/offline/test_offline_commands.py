@@ -135,7 +135,6 @@ def test_calibrate_finds_the_pair_itself(
     ("command", "message"),
     [
         (["score", "{tmp}/none.jsonl"], "can't read"),
-        (["score", "{file}", "--backend", "triton"], "--backend onnx"),
         (["score", "{file}", "--abilities", "{tmp}/none.json"], "abilities file"),
         (["fit", "{file}", "--model", "other", "--output", "{tmp}/o"], "no row"),
         (["fit", "{few}", "--model", "tiny", "--output", "{tmp}/o"], "at least 50"),

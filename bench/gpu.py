@@ -1,0 +1,235 @@
+"""Everything that only a GPU can measure, by one command, on the day there is one.
+
+    python -m bench.gpu [--only plans encoder kernels clients] [--triton HOST:PORT]
+
+- ``plans``: builds the TensorRT plan of every bucket and compares it with fp32;
+- ``encoder``: TensorRT, the padding-free encoder on kernels, its torch references, and
+  those under torch.compile, over buckets and batch sizes, copies to and from the GPU included;
+- ``kernels``: each kernel beside its reference, on the GPU alone;
+- ``clients``: Triton end to end through the sidecar's own client, tokenising included, at 1
+  to 512 clients spread over processes as over pods. The server is started with
+  deploy/triton/start.sh where ``tritonserver`` is on the path, unless ``--triton`` names one.
+
+Rows go to the results file, a table to the terminal. Without a GPU it says so and exits 2.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib.util
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from bench import ground
+from bench.gpu_clients import sweep
+from kernels.trt import PlanError
+from model_repo.cuda import Plan, gpu
+from model_repo.plans import Site, ensure, here
+from sidecar.encoder.bundle import Bundle
+from sidecar.encoder.model import INPUT, pad
+from sidecar.encoder.tokens import Ids
+
+ROOT: Final = Path(__file__).parents[1]
+WORK: Final = ROOT / ".work" / "gpu"
+BATCHES: Final = (1, 8, 32)
+CLIENTS: Final = (1, 8, 32, 128, 512)
+PARTS: Final = ("plans", "encoder", "kernels", "clients")
+REPEATS: Final = 200
+SECONDS: Final = 20.0  # at each number of clients
+Figures = dict[str, Any]
+
+
+def rows(bundle: Bundle, batch: int, length: int) -> list[Ids]:
+    """Random ids that fill a bucket: the dearest rows it can hold."""
+    rng = np.random.default_rng(batch * 1000 + length)
+    return list(rng.integers(2, bundle.vocabulary, (batch, length)).astype(np.int32))
+
+
+def timed(call: Callable[[], object], settle: Callable[[], object]) -> Figures:
+    """Milliseconds of ``call`` until ``settle`` returns: median, 99th percentile, best."""
+    for _ in range(20):
+        call()
+    settle()
+    took = []
+    for _ in range(REPEATS):
+        began = time.perf_counter()
+        call()
+        settle()
+        took.append((time.perf_counter() - began) * 1e3)
+    took.sort()
+    return {
+        "p50_ms": round(statistics.median(took), 4),
+        "p99_ms": round(took[int(len(took) * 0.99) - 1], 4),
+        "best_ms": round(took[0], 4),
+    }
+
+
+def plans(site: Site) -> Iterator[tuple[str, Figures]]:
+    """Each bucket's plan, built or found, with its size."""
+    for bucket in site.served.buckets:
+        began = time.perf_counter()
+        raw = ensure(site, bucket, WORK / "plans")
+        seconds = round(time.perf_counter() - began, 2)
+        yield f"plan {bucket}", {"bytes": len(raw), "ready_s": seconds}
+
+
+def encoder(site: Site) -> Iterator[tuple[str, Figures]]:
+    """Host to host, for every way to run it."""
+    import torch  # noqa: PLC0415 - the extra `kernels`
+
+    from kernels.encoder import Choice, PackedEncoder, choose  # noqa: PLC0415
+
+    on_kernels = choose("kernel")
+    plain = Choice("reference", "cuda", torch.float16, "reference: asked for")
+    ways = {
+        name: PackedEncoder.of_bundle(site.bundle, [], choice, "model.fp32.onnx")
+        for name, choice in (("kernels", on_kernels), ("torch", plain))
+    }
+    compiled = torch.compile(ways["torch"].forward, dynamic=True)
+    for bucket in site.served.buckets:
+        plan = Plan(site.found, ensure(site, bucket, WORK / "plans"))
+        for batch in BATCHES:
+            ids = rows(site.bundle, batch, bucket)
+            padded = pad(ids, bucket)
+            where = f"{batch}x{bucket}"
+            yield f"tensorrt {where}", timed(lambda p=plan, x=padded: p.run(INPUT, x), _nothing)
+            for name, way in ways.items():
+                found = timed(lambda w=way, x=ids: _home(w.read(x)), torch.cuda.synchronize)
+                yield f"{name} {where}", found
+            packed = _packed(ways["torch"], ids)
+            found = timed(lambda x=packed: _home(compiled(*x)), torch.cuda.synchronize)
+            yield f"torch.compile {where}", found
+        plan.close()
+
+
+def _nothing() -> None:
+    """A plan's run waits for its own answer."""
+
+
+def _home(found: dict[str, Any]) -> dict[str, Any]:
+    return {name: value.cpu() for name, value in found.items()}
+
+
+def _packed(way: Any, ids: Sequence[Ids]) -> tuple[Any, Any]:
+    from kernels.ops import pack  # noqa: PLC0415
+
+    return pack(ids, way.stride, way.choice.device)
+
+
+def kernels(site: Site) -> Iterator[tuple[str, Figures]]:
+    """Each op as kernel, reference and compiled reference, at the encoder's own sizes."""
+    import torch  # noqa: PLC0415
+
+    from bench.gpu_ops import arguments  # noqa: PLC0415
+    from kernels.ops import OPS  # noqa: PLC0415
+
+    for bucket in site.served.buckets:
+        for batch in BATCHES:
+            for name, (args, options) in arguments(site.bundle, batch, bucket).items():
+                op = OPS[name]
+                compiled = torch.compile(op.reference)
+                ways = {"kernel": op.kernel, "reference": op.reference, "compiled": compiled}
+                found = {}
+                for way, call in ways.items():
+                    one = timed(
+                        lambda c=call, a=args, o=options: c(*a, **o), torch.cuda.synchronize
+                    )
+                    found[way] = one["p50_ms"]
+                yield f"{name} {batch}x{bucket}", found
+
+
+def clients(site: Site, url: str | None) -> Iterator[tuple[str, Figures]]:
+    """Triton end to end, at every number of clients."""
+    with contextlib.ExitStack() as stack:
+        where = url or stack.enter_context(server())
+        for count in CLIENTS:
+            yield f"{count} clients", sweep(where, count, SECONDS)
+
+
+@contextlib.contextmanager
+def server() -> Iterator[str]:
+    """Triton over the GPU repository, started as its image starts it; its gRPC address."""
+    if shutil.which("tritonserver") is None:
+        raise PlanError(
+            "tritonserver is not on the path: run this in the image `triton`, or name a "
+            "running server with --triton HOST:PORT"
+        )
+    settings = {"KIND": "gpu", "MODELS": str(WORK / "models"), "PLANS": str(WORK / "plans")}
+    script = ["bash", str(ROOT / "deploy" / "triton" / "start.sh")]
+    process = subprocess.Popen(script, env={**os.environ, **settings}, cwd=ROOT)
+    try:
+        end = time.monotonic() + 600
+        while True:
+            with contextlib.suppress(OSError, urllib.error.URLError):
+                urllib.request.urlopen("http://127.0.0.1:8000/v2/health/ready", timeout=5)
+                break
+            if process.poll() is not None or time.monotonic() > end:
+                raise PlanError("tritonserver did not become ready: its log is above")
+            time.sleep(0.5)
+        yield "127.0.0.1:8001"
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m bench.gpu", description=__doc__)
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS)
+    parser.add_argument("--triton", metavar="HOST:PORT", help="a server that runs already")
+    args = parser.parse_args(arguments)
+    card = gpu()
+    if card is None:
+        print("There is no GPU here that CUDA can use: nothing was measured.", file=sys.stderr)
+        return 2
+    try:
+        return measure(here(Bundle.load()), args.only, args.triton)
+    except PlanError as error:
+        print(error, file=sys.stderr)
+        return 1
+
+
+def measure(site: Site, only: Sequence[str], url: str | None) -> int:
+    if {"encoder", "kernels"} & set(only) and importlib.util.find_spec("torch") is None:
+        raise PlanError("encoder and kernels need torch: pip install 'pointsman[kernels]'")
+    parts: dict[str, Callable[[], Iterator[tuple[str, Figures]]]] = {
+        "plans": lambda: plans(site),
+        "encoder": lambda: encoder(site),
+        "kernels": lambda: kernels(site),
+        "clients": lambda: clients(site, url),
+    }
+    for part in only:
+        found = dict(track(parts[part](), f"{part} ...", transient=True))
+        show(part, found)
+        ground.record(
+            "gpu", {"part": part, "gpu": site.gpu.name, "tensorrt": site.found.name, **found}
+        )
+    return 0
+
+
+def show(part: str, found: dict[str, Figures]) -> None:
+    table = Table(title=part, box=None)
+    columns = list(dict.fromkeys(key for figures in found.values() for key in figures))
+    for title in ("", *columns):
+        table.add_column(title, justify="right" if title else "left")
+    for name, figures in found.items():
+        table.add_row(name, *(str(figures.get(column, "")) for column in columns))
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,136 @@
+"""The images' file is linted, copies what there is, and its start script runs without Docker."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from model_repo.cuda import gpu
+from sidecar.encoder.bundle import Bundle
+from sidecar.encoder.served import Served
+from tests.support.triton import TritonServer
+
+ROOT = Path(__file__).parents[2]
+FILE = ROOT / "Dockerfile.gpu"
+START = ROOT / "deploy" / "triton" / "start.sh"
+
+
+def hadolint() -> str | None:
+    beside = Path(sys.executable).parent / "hadolint"
+    return str(beside) if beside.is_file() else shutil.which("hadolint")
+
+
+@pytest.mark.skipif(hadolint() is None, reason="hadolint is not installed: the extra `engines`")
+def test_the_file_has_no_lint() -> None:
+    command = [str(hadolint()), "--no-color", str(FILE)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.stdout == ""
+    assert done.returncode == 0
+
+
+def stages() -> dict[str, list[str]]:
+    """name -> its instructions, continuation lines joined."""
+    text = re.sub(r"\\\n\s*", " ", FILE.read_text())
+    found: dict[str, list[str]] = {}
+    for line in text.splitlines():
+        if match := re.match(r"FROM \S+ AS (\w+)", line):
+            found[match[1]] = []
+        elif found and line.strip() and not line.startswith("#"):
+            found[list(found)[-1]].append(line)
+    return found
+
+
+def test_what_is_copied_exists_and_is_not_ignored() -> None:
+    kept = (ROOT / ".dockerignore").read_text().split()
+    for lines in stages().values():
+        for line in lines:
+            if not line.startswith("COPY ") or "--from=" in line:
+                continue
+            *sources, _ = line.split()[1:]
+            for source in sources:
+                assert (ROOT / source).exists(), line
+                assert f"!{source.removeprefix('./')}" in kept
+
+
+@pytest.mark.parametrize("target", ["triton", "sidecar"])
+def test_a_target_ends_as_a_user_that_is_not_root(target: str) -> None:
+    users = [line for line in stages()[target] if line.startswith("USER ")]
+    assert re.fullmatch(r"USER [1-9]\d*:[1-9]\d*", users[-1])
+
+
+def test_the_sidecars_image_has_neither_torch_nor_cuda() -> None:
+    text = "\n".join(stages()["built"] + stages()["sidecar"])
+    assert "'.[gpu]'" in text
+    assert not re.search(r"torch|cuda|nvcr|kernels|\btrain", text)
+
+
+def test_the_base_release_is_pinned_and_plans_are_built_by_its_own_tensorrt() -> None:
+    text = FILE.read_text()
+    assert re.search(r"^ARG TRITON_RELEASE=\d\d\.\d\d$", text, re.MULTILINE)
+    assert "latest" not in text
+    assert "TRT_VERSION" in text
+
+
+# -- the start script -------------------------------------------------------------------
+
+
+def start(tmp_path: Path, **env: str) -> subprocess.CompletedProcess[str]:
+    """Run the script where ``tritonserver`` is a program that says what it was asked."""
+    stub = tmp_path / "bin" / "tritonserver"
+    stub.parent.mkdir()
+    stub.write_text('#!/bin/sh\necho "asked: $*"\n')
+    stub.chmod(0o755)
+    path = f"{stub.parent}:{Path(sys.executable).parent}:{os.environ['PATH']}"
+    settings = {"MODELS": str(tmp_path / "models"), "PLANS": str(tmp_path / "plans"), **env}
+    return subprocess.run(
+        ["bash", str(START), "--log-verbose=1"],
+        env={**os.environ, "PATH": path, "PYTHONPATH": str(ROOT), **settings},
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+
+
+def test_it_serves_the_repository_of_its_kind_under_the_configured_name(tmp_path: Path) -> None:
+    done = start(tmp_path, KIND="cpu", MODEL="gate")
+    repository = tmp_path / "models" / "cpu"
+    assert done.returncode == 0, done.stderr
+    asked = done.stdout.strip().removeprefix("asked: ").split()
+    assert asked[0] == f"--model-repository={repository}"
+    assert asked[-1] == "--log-verbose=1"
+    names = {folder.name for folder in repository.iterdir()}
+    served = Served.of(Bundle.load(), "gate")
+    assert names == {served.name(bucket) for bucket in served.buckets}
+
+
+def test_without_a_gpu_it_does_not_serve_plans(tmp_path: Path) -> None:
+    if gpu() is not None:
+        pytest.skip("this machine has a GPU")
+    done = start(tmp_path, KIND="gpu")
+    assert done.returncode == 1
+    assert done.stderr.startswith("there is no GPU here that CUDA can use")
+    assert "asked" not in done.stdout
+
+
+def test_auto_is_the_cpu_where_there_is_no_driver(tmp_path: Path) -> None:
+    if Path("/dev/nvidiactl").exists():
+        pytest.skip("this machine has a GPU")
+    assert "/cpu" in start(tmp_path).stdout
+
+
+def test_a_kind_that_does_not_exist_is_refused(tmp_path: Path) -> None:
+    done = start(tmp_path, KIND="tpu")
+    assert done.returncode == 2
+    assert "KIND is tpu: use gpu, cpu or auto" in done.stderr
+
+
+def test_the_real_server_runs_by_it(triton_server: TritonServer) -> None:
+    assert triton_server.script == START
+    assert triton_server.process.poll() is None
