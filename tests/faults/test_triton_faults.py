@@ -254,8 +254,8 @@ def inferences(triton: TritonServer) -> float:
 
 def test_killing_the_server_in_the_middle_of_a_demo_loses_nothing(triton: TritonServer) -> None:
     before = inferences(triton)
-    command = [sys.executable, "-m", "sidecar", "demo", "--json", "--requests", "200"]
-    command += ["--speed", "2", "--triton", triton.url]
+    command = [sys.executable, "-m", "sidecar", "demo", "--json", "--requests", "150"]
+    command += ["--speed", "8", "--triton", triton.url]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as demo:
         try:
             while inferences(triton) < before + 20:
@@ -263,12 +263,12 @@ def test_killing_the_server_in_the_middle_of_a_demo_loses_nothing(triton: Triton
                 time.sleep(0.05)
             triton.kill()
             assert demo.poll() is None
-            said, log = demo.communicate(timeout=100)
+            said, log = demo.communicate(timeout=200)
         finally:
             demo.kill()
     triton.start()
     triton.wait_ready()
     assert demo.returncode == 0, log.decode()
     told = json.loads(said)
-    assert (told["requests"], told["errors"]) == (200, 0)
+    assert (told["requests"], told["errors"]) == (150, 0)
     assert told["backend"] == "onnx"  # as the last decisions were made
