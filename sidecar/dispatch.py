@@ -19,7 +19,7 @@ import orjson
 from sidecar import headers
 from sidecar.clock import Deadlines
 from sidecar.config.snapshot import ModelSpec, Snapshot, UpstreamSpec
-from sidecar.dialects import DIALECTS
+from sidecar.dialects import DIALECTS, overrides
 from sidecar.dialects.base import Dialect
 from sidecar.dialects.body import edited
 from sidecar.errors import UpstreamBroken, UpstreamError, UpstreamsFailed, UpstreamTimeout
@@ -191,12 +191,19 @@ class _Trial:
 
 
 def _body(call: Call, model: ModelSpec, *, counting: bool) -> bytes:
-    """The caller's bytes, but for the model's name and, where needed, a count asked for."""
+    """The caller's bytes, but for the model's name, its overrides and, where needed, a count
+    asked for."""
     name = orjson.dumps(model.upstream_model)
     start, end = call.model_span
-    if not counting or call.usage_edit is None:
+    asks = call.usage_edit if counting else None
+    if asks is None and model.overrides is None:
         return call.body[:start] + name + call.body[end:]
-    return edited(call.body, [Edit(start, end, name), call.usage_edit])
+    changes = [Edit(start, end, name)]
+    if asks is not None:
+        changes.append(asks)
+    if model.overrides is not None:
+        changes += overrides.edits(call.body, call.dialect, model.overrides)
+    return edited(call.body, changes)
 
 
 def _path(path: str, query: str, upstream: UpstreamSpec) -> str:

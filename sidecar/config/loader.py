@@ -28,6 +28,7 @@ from sidecar.config.snapshot import (
     UpstreamSpec,
 )
 from sidecar.dialects import BY_FAMILY
+from sidecar.dialects.overrides import Overrides
 from sidecar.errors import ConfigError, DataError
 
 _KEYS: Final = sorted(
@@ -269,6 +270,7 @@ class _Compiler:
             dialects=BY_FAMILY[upstream.family]
             if model.dialects is None
             else frozenset(model.dialects),
+            overrides=_overrides(model.overrides),
         )
 
     def ability(self, name: str, model: schema.Model, price: Price) -> str:
@@ -311,3 +313,20 @@ class _Compiler:
         for key, said in faults:
             self.fault(("routes", name, *key), said)
         return found if isinstance(found, RouteSpec) else None
+
+
+def _overrides(section: schema.Overrides | None) -> Overrides | None:
+    """The section as the request path reads it; None where it changes nothing."""
+    if section is None or not section.model_fields_set:
+        return None
+    prompt = section.system_prompt
+    return Overrides(
+        system_prefix=prompt.prefix if prompt else None,
+        system_replace=prompt.replace if prompt else None,
+        max_tokens=section.max_tokens,
+        temperature=section.temperature,
+        reasoning_effort=section.reasoning_effort,
+        drop=frozenset(section.drop),
+        rename=MappingProxyType(dict(section.rename)),
+        values=MappingProxyType(dict(section.set)),
+    )

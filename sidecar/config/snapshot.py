@@ -17,6 +17,7 @@ from zoneinfo import ZoneInfo
 
 from sidecar.config.patterns import Pattern
 from sidecar.config.schema import Config, Similarity, Timeouts, When
+from sidecar.dialects.overrides import Overrides
 from sidecar.library import Library
 from sidecar.stack import Stack
 from sidecar.types import Reading, Usage
@@ -116,6 +117,7 @@ class ModelSpec:
     context: int
     capabilities: frozenset[str]
     dialects: frozenset[str]  # the API formats its upstream speaks
+    overrides: Overrides | None = None  # what is changed in requests that go here
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,8 @@ def missing(call: Call, model: ModelSpec) -> tuple[str, ...]:
     if call.dialect not in model.dialects:
         lack.append(f"{call.dialect} dialect")
     wanted = call.input_tokens + (call.max_output_tokens or 0)
+    if model.overrides is not None:
+        wanted += model.overrides.tokens
     if wanted > model.context:
         lack.append(f"room for {wanted} tokens")
     return tuple(lack)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 
 import orjson
@@ -23,6 +24,8 @@ from sidecar.types import Edit
 # inside text are skipped at the regex engine's speed.
 _TOKEN: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[{}\[\]:,]', re.DOTALL)
 _SPACE: Final = b" \t\r\n"
+_GAP: Final = re.compile(rb"[ \t\r\n]*")
+_SCALAR: Final = re.compile(rb"[^,\]} \t\r\n]+")
 
 
 def parse_object(body: bytes) -> dict[str, Any]:
@@ -147,11 +150,71 @@ def _value_at(body: bytes, start: int) -> tuple[int, int]:
     return match.span()
 
 
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One key of an object and its value, by where they stand."""
+
+    key: str
+    start: int  # of the key, at its quote
+    key_end: int
+    value: int
+    end: int
+
+
+def members(body: bytes, start: int) -> list[Member]:
+    """The members of the object whose brace is ``body[start]``, in order.
+
+    ``body`` must be valid JSON. Linear in the object's length.
+    """
+    found: list[Member] = []
+    at = _past_space(body, start + 1)
+    while body[at] != 0x7D:
+        key_end = _value_end(body, at)
+        value = _past_space(body, body.index(b":", key_end) + 1)
+        end = _value_end(body, value)
+        found.append(Member(json.loads(body[at:key_end]), at, key_end, value, end))
+        at = _past_space(body, end)
+        if body[at] == 0x2C:
+            at = _past_space(body, at + 1)
+    return found
+
+
+def first_element(body: bytes, start: int) -> int:
+    """Where the first element of the non-empty array that begins at ``start`` begins."""
+    return _past_space(body, start + 1)
+
+
+def _past_space(body: bytes, at: int) -> int:
+    match = _GAP.match(body, at)
+    return match.end() if match else at
+
+
+def _value_end(body: bytes, start: int) -> int:
+    """Where the value that begins at ``start`` ends."""
+    head = body[start]
+    if head == 0x22:
+        return _value_at(body, start)[1]
+    if head not in b"{[":
+        match = _SCALAR.match(body, start)
+        return match.end() if match else start
+    depth = 0
+    for match in _TOKEN.finditer(body, start):
+        mark = body[match.start()]
+        if mark in b"{[":
+            depth += 1
+        elif mark in b"}]":
+            depth -= 1
+            if not depth:
+                return match.end()
+    return len(body)
+
+
 def edited(body: bytes, edits: Sequence[Edit]) -> bytes:
     """``body`` with each edit made, all else as it was. The edits must not overlap."""
     parts: list[bytes] = []
     at = 0
-    for edit in sorted(edits, key=lambda edit: edit.start):
+    # what is put in at a place comes before what is taken away from there on
+    for edit in sorted(edits, key=lambda edit: (edit.start, edit.end)):
         parts += (body[at : edit.start], edit.data)
         at = edit.end
     parts.append(body[at:])

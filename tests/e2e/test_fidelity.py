@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+from typing import Any
 
 import orjson
 import pytest
@@ -286,3 +287,24 @@ async def test_requests_on_one_connection_are_answered_in_order(
     assert [reply.status for reply in replies] == [200, 200, 404, 200]
     models = [reply.header("x-router-model") for reply in replies]
     assert models == [["small"], ["large"], [], ["small"]]
+
+
+async def test_a_models_overrides_go_up_with_it_and_with_nobody_else(
+    start: Start, config: dict[str, Any], upstream: RawUpstream, second: RawUpstream
+) -> None:
+    config["models"]["large"]["overrides"] = {
+        "system_prompt": {"prefix": "Think first."},
+        "rename": {"max_tokens": "max_completion_tokens"},
+        "drop": ["seed"],
+        "temperature": 0.5,
+    }
+    sidecar = await start(config)
+    body = b'{"seed":7, "model":"auto","max_tokens":9,"messages":[{"role":"user","content":"hi"}] }'
+    assert (await ask(sidecar, post(body))).status == 200
+    assert upstream.seen[0].body == body.replace(b'"auto"', b'"tiny-1"')
+    upstream.script = answer(status="503 Busy")
+    assert (await ask(sidecar, post(body))).header("x-router-model") == ["large"]
+    assert second.seen[0].body == (
+        b'{"temperature":0.5,"model":"huge-1","max_completion_tokens":9,"messages":'
+        b'[{"role":"system","content":"Think first."},{"role":"user","content":"hi"}] }'
+    )

@@ -17,6 +17,7 @@ from sidecar.config.schema.budgets import Budget, Redis, Spending
 from sidecar.config.schema.classifier import Classifier, Triton
 from sidecar.config.schema.learning import Feedback, Learning
 from sidecar.config.schema.memory import DecisionCache, Sessions
+from sidecar.config.schema.overrides import Overrides, SystemPrompt
 from sidecar.config.schema.policies import Ensemble, Similarity
 from sidecar.config.schema.routes import Route, Rule, TimeWindow, When
 from sidecar.config.schema.service import Dashboard, DecisionLog, Limits, Log, Tracing
@@ -35,6 +36,7 @@ __all__ = [
     "Limits",
     "Log",
     "Model",
+    "Overrides",
     "Price",
     "Prices",
     "Redis",
@@ -44,6 +46,7 @@ __all__ = [
     "Sessions",
     "Similarity",
     "Spending",
+    "SystemPrompt",
     "TimeWindow",
     "Timeouts",
     "Tracing",

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator, model_validator
 
 from sidecar.config.schema.base import BaseUrl, Name, Seconds, Section, Usd
+from sidecar.config.schema.overrides import Overrides
 from sidecar.dialects import DIALECTS
 from sidecar.dialects.base import CAPABILITIES
 
@@ -61,6 +62,7 @@ class Model(Section):
     context: Annotated[int, Field(ge=1)] = 8192
     capabilities: tuple[str, ...] = ()
     dialects: tuple[str, ...] | None = None  # those its upstream's dialect implies
+    overrides: Overrides | None = None  # what is changed in requests that go here
 
     @field_validator("dialects")
     @classmethod
