@@ -9,7 +9,7 @@ other answer is the caller's, 4xx and 3xx included.
 
 from __future__ import annotations
 
-import asyncio
+import time
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import unquote_plus
@@ -45,7 +45,7 @@ class Attempt:
     idle_s: float  # how long it may be silent
     response: UpstreamResponse
     head: AnswerHead
-    held: tuple[bytes, ...]
+    held: bytes
     ended: bool  # the body is whole and in ``held``
     streaming: bool
     tap: Tap
@@ -78,10 +78,14 @@ class Dispatcher:
         try:
             for last_resort in (False, True):
                 for index, name in enumerate((decision.model, *decision.fallbacks)):
+                    model = snapshot.models[name]
                     reason = f"fallback:{index}" if index else decision.reason
-                    attempt = await trial.of(snapshot.models[name], reason, forced=last_resort)
-                    if attempt is not None:
-                        return attempt
+                    tried: set[str] = set()
+                    while spec := self._next(model, tried, last_resort):
+                        tried.add(spec.base_url)
+                        attempt = await trial.at(spec, model, reason)
+                        if attempt is not None:
+                            return attempt
                 if trial.failures:  # else every breaker is open: then asking is all that is left
                     break
             return trial.refused()
@@ -89,43 +93,33 @@ class Dispatcher:
             trial.drop_refusal()
             raise
 
+    def _next(self, model: ModelSpec, tried: set[str], forced: bool) -> UpstreamSpec | None:
+        """Which address of ``model`` to ask now; None where none is left."""
+        spec = self.health.pick(model.replicas, tried, time.monotonic())
+        return model.upstream if spec is None and forced and not tried else spec
+
 
 class _Trial:
     """The attempts of one request, and what is left of those that failed."""
 
-    __slots__ = ("_call", "_fault", "_from", "_loop", "_refusal", "failures")
+    __slots__ = ("_call", "_fault", "_from", "_refusal", "failures")
 
     def __init__(self, call: Call, dispatcher: Dispatcher) -> None:
         self._call = call
         self._from = dispatcher
-        self._loop = asyncio.get_running_loop()
         self._refusal: Attempt | None = None  # an upstream's own error, the latest
         self._fault: UpstreamError | None = None
         self.failures: list[Failure] = []
 
-    async def of(self, model: ModelSpec, reason: str, *, forced: bool) -> Attempt | None:
-        """Ask ``model`` at its replicas, in turn; None where none began to answer."""
-        tried: set[str] = set()
-        health = self._from.health
-        while True:
-            spec = health.pick(model.replicas, tried, self._loop.time())
-            if spec is None and forced and not tried:
-                spec = model.upstream
-            if spec is None:
-                return None
-            tried.add(spec.base_url)
-            attempt = await self._at(spec, model, reason)
-            if attempt is not None:
-                return attempt
-
-    async def _at(self, spec: UpstreamSpec, model: ModelSpec, reason: str) -> Attempt | None:
+    async def at(self, spec: UpstreamSpec, model: ModelSpec, reason: str) -> Attempt | None:
+        """Ask ``model`` at ``spec``; None where it did not begin to answer."""
         health = self._from.health
         replica = health.begin(spec)
         try:
             attempt = await self._attempt(spec, model, reason, replica)
         except UpstreamError as exc:
             health.ended(replica)
-            health.failed(replica, self._loop.time())
+            health.failed(replica, time.monotonic())
             self._fault = exc
             self.failures.append(Failure(model.name, str(exc)))
             return None
@@ -137,7 +131,7 @@ class _Trial:
             health.answered(replica)
             self.drop_refusal()
             return attempt
-        health.failed(replica, self._loop.time(), retry_after(attempt.head.retry_after))
+        health.failed(replica, time.monotonic(), retry_after(attempt.head.retry_after))
         self.drop_refusal()
         self._refusal = attempt
         self.failures.append(Failure(model.name, f"status {status}"))
@@ -167,7 +161,7 @@ class _Trial:
             raise UpstreamTimeout(f"{model.name} sent no content in time") from None
         strip = UsageStrip() if counting and streaming and isinstance(tap, StreamTap) else None
         return Attempt(
-            model, reason, upstream.timeouts.idle_s, response, head, tuple(held), ended,
+            model, reason, upstream.timeouts.idle_s, response, head, held, ended,
             streaming, tap, strip, tuple(self.failures), replica,
         )  # fmt: skip
 
@@ -227,33 +221,40 @@ def _tap_for(status: int, head: AnswerHead, dialect: Dialect) -> tuple[Tap, bool
     return (StreamTap(dialect) if streaming else AnswerTap(dialect)), streaming
 
 
-async def _hold(response: UpstreamResponse, tap: Tap, streaming: bool) -> tuple[list[bytes], bool]:
+async def _hold(response: UpstreamResponse, tap: Tap, streaming: bool) -> tuple[bytes, bool]:
     """Read up to the first content of a stream, or the whole of a small answer."""
+    whole = response.rest()
+    if whole is not None:  # it came with its head, as most answers do
+        tap.feed(whole)
+        if response.status < 300:
+            _check_whole(whole, tap)
+        return whole, True
     held: list[bytes] = []
     size = 0
     while True:
         chunk = await response.read()
         if not chunk:
+            body = b"".join(held)
             if response.status < 300:
-                _check_whole(held, tap)
-            return held, True
+                _check_whole(body, tap)
+            return body, True
         held.append(chunk)
         size += len(chunk)
         tap.feed(chunk)
         if streaming:
             if tap.content:
-                return held, False
+                return b"".join(held), False
             if tap.error:
                 raise UpstreamBroken("the stream began with an error")
         if size > _HOLD:
-            return held, False
+            return b"".join(held), False
 
 
-def _check_whole(held: list[bytes], tap: Tap) -> None:
+def _check_whole(body: bytes, tap: Tap) -> None:
     """Refuse what ended well as far as HTTP goes, and yet is no answer."""
     if isinstance(tap, StreamTap) and not tap.content:
         raise UpstreamBroken("the stream ended before its first content")
     if isinstance(tap, AnswerTap):
-        body = b"".join(held).strip()
-        if not (body.startswith(b"{") and body.endswith(b"}")):
+        body = body.strip()
+        if body[:1] != b"{" or body[-1:] != b"}":
             raise UpstreamBroken("the answer is not a JSON object")

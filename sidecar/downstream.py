@@ -1,7 +1,7 @@
 """The caller's side of an answer: a head, pieces, an end, straight to the socket.
 
 A head waits for the first piece of its body, so that most answers are one write.
-Each piece is flushed as it comes. Where the caller reads slowly, :meth:`full` says
+Each piece is flushed as it comes. Where the caller reads slowly, :meth:`write` says
 so and :meth:`drained` waits: a slow reader slows the upstream and does not fill the
 memory.
 """
@@ -80,21 +80,21 @@ class Downstream:
         self.started = True
         self._head = _status_line(status, reason) + lines + framing + b"\r\n"
 
-    def write(self, piece: bytes) -> None:
-        """Send a piece of the body, at once; :class:`HangUp` if the caller is gone."""
+    def write(self, piece: bytes) -> bool:
+        """Send a piece of the body, at once; :class:`HangUp` if the caller is gone.
+
+        True where :meth:`drained` should be awaited before the next piece.
+        """
         size = len(piece)
         if self._bodiless or not size:
-            return
+            return False
         data = b"%x\r\n%b\r\n" % (size, piece) if self._chunked else piece
         if self._head:
             data, self._head = self._head + data, b""
-        self._wire.write(data)
+        wire = self._wire
+        wire.write(data)
         self.bytes_sent += size
-
-    @property
-    def full(self) -> bool:
-        """Whether to wait for :meth:`drained` before the next piece."""
-        return self._wire.full
+        return wire.full
 
     async def drained(self) -> None:
         """Wait until the caller has read enough; :class:`HangUp` if it never will."""

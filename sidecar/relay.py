@@ -45,7 +45,7 @@ class Relay:
             self._start(decision)
             if attempt.ended and attempt.strip is None:
                 self._check_whole()
-                self._answer.finish(b"".join(attempt.held))
+                self._answer.finish(attempt.held)
             else:
                 await self._copy(deadlines)
             self._ended = "complete" if attempt.response.status < 400 else "refused"
@@ -67,15 +67,13 @@ class Relay:
             lines += b"X-Accel-Buffering: no\r\n"
             length = None  # a declared one would leave no room for an error event
         elif attempt.ended:
-            length = sum(map(len, attempt.held))
+            length = len(attempt.held)
         self._answer.start(attempt.response.status, attempt.response.reason, lines, length)
 
     async def _copy(self, deadlines: Deadlines) -> None:
         attempt = self._attempt
-        if attempt.held:
-            wait = self._pass(b"".join(attempt.held))
-            if wait is not None:
-                await wait
+        if attempt.held and self._pass(attempt.held):
+            await self._answer.drained()
         if not attempt.ended:
             try:
                 with deadlines.limit(attempt.idle_s) as self._limit:
@@ -93,14 +91,12 @@ class Relay:
         if self._limit is not None:
             self._limit.touched = True
         self._attempt.tap.feed(piece)
-        return self._pass(piece)
+        return self._answer.drained() if self._pass(piece) else None
 
-    def _pass(self, piece: bytes) -> Awaitable[None] | None:
+    def _pass(self, piece: bytes) -> bool:
+        """Send ``piece``; whether the caller should read some of it before the next."""
         strip = self._attempt.strip
-        if strip is not None:
-            piece = strip.feed(piece)
-        self._answer.write(piece)
-        return self._answer.drained() if self._answer.full else None
+        return self._answer.write(piece if strip is None else strip.feed(piece))
 
     def _check_whole(self) -> None:
         attempt = self._attempt

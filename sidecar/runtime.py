@@ -98,8 +98,10 @@ class Runtime:
 
     def view(self, call: Call, snapshot: Snapshot) -> View:
         """What the decision on ``call`` may know of what came before it."""
+        if call.model not in snapshot.routes:
+            return View(pinned=self.pinned)  # nothing else is asked where the model is named
         learning = self.learning
-        held = self.sessions.look(call, snapshot) if call.model in snapshot.routes else None
+        held = self.sessions.look(call, snapshot)
         return View(
             pinned=self.pinned,
             now=time.time(),

@@ -32,7 +32,7 @@ class UsageStrip:
 
     def feed(self, chunk: bytes) -> bytes:
         text = self._rest + chunk if self._rest else chunk
-        if text.endswith(b"\n\n") and not _NO_CHOICES.search(text):
+        if text.endswith(b"\n\n") and (b'"usage"' not in text or not _NO_CHOICES.search(text)):
             self._rest = b""  # whole events, and none of them is it: nearly every chunk
             return text
         # a CR at the very end may be half of a line's end: the next chunk tells
@@ -81,6 +81,11 @@ class Framer:
         self._max = max_event
         self._rest = b""
         self._skipping = False  # the rest of an event that was too large
+
+    @property
+    def held(self) -> bool:
+        """Whether it is within an event."""
+        return bool(self._rest) or self._skipping
 
     def feed(self, chunk: bytes) -> list[bytes]:
         """The data of the events that ``chunk`` completes, in order."""

@@ -28,10 +28,13 @@ class StreamTap:
         self._usage = Usage()
 
     def feed(self, chunk: bytes) -> None:
-        for data in self._framer.feed(chunk):
-            # Once content flows, only an event that could end the stream or
-            # count it is worth parsing.
-            if self.content and not self._dialect.telling.search(data):
+        tells, framer = self._dialect.tells, self._framer
+        # Once content flows, only an event that could end the stream or count it is worth
+        # reading, and whole events without such a one not even worth framing.
+        if self.content and chunk.endswith(b"\n\n") and not framer.held and not tells(chunk):
+            return
+        for data in framer.feed(chunk):
+            if self.content and not tells(data):
                 continue
             event = self._dialect.event(data)
             self.content = self.content or event.content

@@ -8,7 +8,6 @@ errors look. It does no I/O. A new dialect is one new file and one line in
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -53,7 +52,6 @@ class Dialect(Protocol):
     name: str
     path: str  # below the upstream's base URL, and below /v1 here
     family: str  # "openai" or "anthropic": what an upstream declares to speak
-    telling: re.Pattern[bytes]  # found in every event that ends, counts or breaks a stream
 
     def read(self, body: dict[str, object]) -> Asked:
         """What the body asks; :class:`~sidecar.errors.BadRequest` where it cannot be read."""
@@ -63,6 +61,14 @@ class Dialect(Protocol):
         """The edit of a streamed request that makes the upstream count its tokens.
 
         None where the app asked for the count itself, or the API needs no asking.
+        """
+        ...
+
+    def tells(self, data: bytes) -> bool:
+        """Whether an event that ends, counts or breaks a stream may stand in ``data``.
+
+        True for all of those, whatever white space their writer likes; quick, for it is asked
+        of every piece of every stream.
         """
         ...
 

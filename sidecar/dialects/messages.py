@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -65,7 +64,9 @@ class MessagesDialect:
     name = "messages"
     path = "/messages"
     family = "anthropic"
-    telling = re.compile(rb'"type"\s*:\s*"(?:message_start|message_delta|message_stop|error)"')
+
+    def tells(self, data: bytes) -> bool:
+        return b'"message_' in data or b'"error"' in data
 
     def read(self, body: dict[str, Any]) -> Asked:
         check(body, _TYPES)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
@@ -11,6 +11,9 @@ from sidecar.dialects.base import Event
 from sidecar.dialects.reading import completion_usage
 from sidecar.errors import RequestError
 from sidecar.types import Edit, Usage
+
+_COUNTS: Final = re.compile(rb'"usage"\s*:\s*\{')
+_FINISHES: Final = re.compile(rb'"finish_reason"\s*:\s*"')
 
 
 class OpenAI:
@@ -38,8 +41,13 @@ class OpenAI:
 class Completion(OpenAI):
     """The answers of chat completions and of completions: choices, and one usage."""
 
-    # found in every event that matters, whatever white space its writer likes
-    telling = re.compile(rb'"usage"\s*:\s*\{|"error"\s*:|^\[DONE\]|"finish_reason"\s*:\s*"')
+    def tells(self, data: bytes) -> bool:
+        return (
+            b"[DONE]" in data
+            or (b'"usage"' in data and _COUNTS.search(data) is not None)
+            or b'"error"' in data
+            or _FINISHES.search(data) is not None
+        )
 
     def event(self, data: bytes) -> Event:
         if data == b"[DONE]":

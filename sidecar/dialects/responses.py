@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -59,7 +58,14 @@ class ResponsesDialect(OpenAI):
 
     name = "responses"
     path = "/responses"
-    telling = re.compile(rb'"type"\s*:\s*"(?:response\.(?:completed|incomplete|failed)|error)"')
+
+    def tells(self, data: bytes) -> bool:
+        return (
+            b'"response.completed"' in data
+            or b'"response.incomplete"' in data
+            or b'"response.failed"' in data
+            or b'"error"' in data
+        )
 
     def read(self, body: dict[str, Any]) -> Asked:
         check(body, _TYPES)

@@ -39,6 +39,9 @@ class _Response:
         except (aiohttp.ClientError, ConnectionError) as exc:
             raise UpstreamBroken(f"the answer ended early ({type(exc).__name__})") from exc
 
+    def rest(self) -> bytes | None:
+        return None  # aiohttp does not say
+
     async def pump(self, take: Take) -> None:
         while piece := await self.read():
             wait = take(piece)

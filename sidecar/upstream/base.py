@@ -31,6 +31,10 @@ class UpstreamResponse(Protocol):
         """
         ...
 
+    def rest(self) -> bytes | None:
+        """All that is left of the body, where it has come whole already; else None."""
+        ...
+
     async def pump(self, take: Take) -> None:
         """Hand ``take`` every further piece as it comes, up to the end of a whole body.
 

@@ -40,6 +40,7 @@ class Connection(asyncio.Protocol):
         self._reset()
 
     def _reset(self) -> None:
+        """Forget the last exchange, before the next."""
         self.status = 0
         self.reason = ""
         self.headers: list[tuple[bytes, bytes]] = []
@@ -90,6 +91,13 @@ class Connection(asyncio.Protocol):
         chunks, self._chunks = self._chunks, []
         self._unread = 0
         self._resume()
+        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+    def rest(self) -> bytes | None:
+        """All that is left of the body, where it has come whole already; else None."""
+        if not self.complete:
+            return None
+        chunks, self._chunks = self._chunks, []
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
     async def pump(self, take: Take) -> None:

@@ -49,6 +49,7 @@ class _Response:
         self.reason = connection.reason
         self.headers: Fields = connection.headers
         self.read = connection.read
+        self.rest = connection.rest
 
     async def pump(self, take: Take) -> None:
         await self._connection.pump(take)
