@@ -127,11 +127,12 @@ def up(passed: Passed, upstream: UpstreamSpec, *, readable: bool = False) -> byt
     if upstream.auth == "passthrough":
         lines += passed.credentials
     if upstream.replaced:
-        lines = _without(lines, upstream.replaced)
+        lines = without(lines, upstream.replaced)
     return lines + upstream.sent
 
 
-def _without(lines: bytes, names: Collection[bytes]) -> bytes:
+def without(lines: bytes, names: Collection[bytes]) -> bytes:
+    """Header lines but those of ``names``, which are in small letters."""
     kept = (
         line
         for line in lines.split(b"\r\n")[:-1]

@@ -43,8 +43,7 @@ class Relay:
         attempt = self._attempt
         try:
             self._start(decision)
-            if attempt.ended and attempt.strip is None:
-                self._check_whole()
+            if attempt.ended and not attempt.streaming:
                 self._answer.finish(attempt.held)
             else:
                 await self._copy(deadlines)
