@@ -117,6 +117,7 @@ def _say_where(out: Console, site: Site, log: Path) -> None:
     out.print()
     for name, value in (
         ("base URL", site.base_url),
+        ("dashboard", f"{site.admin_url}/"),
         ("admin", site.admin_url),
         ("config", str(site.config_file)),
         ("log", str(log)),

@@ -8,7 +8,7 @@ import pytest
 
 from sidecar.control.guard import is_ours
 from tests.conftest import Running, Start
-from tests.support.wire import Reply, exchange
+from tests.support.wire import Reply, exchange, post
 
 
 def get(path: str, host: str, headers: str = "") -> bytes:
@@ -80,3 +80,40 @@ async def test_an_admin_token_that_is_not_set_is_a_fault(
 ) -> None:
     with pytest.raises(Exception, match=r"admin_token_env: the variable NOT_SET_ANYWHERE"):
         await start({**config, "admin_token_env": "NOT_SET_ANYWHERE"})
+
+
+@pytest.mark.parametrize("origin", ["http://evil.test", "null", "http://127.0.0.1:1", "https://"])
+async def test_what_a_page_of_another_origin_sends_is_refused(
+    start: Start, config: dict[str, object], origin: str
+) -> None:
+    # a browser too old to say Sec-Fetch-Site says Origin with all that changes something
+    sidecar = await start(config)
+    request = post({"model": "large"}, path="/admin/kill-switch", headers=f"Origin: {origin}\r\n")
+    reply = await exchange(sidecar.app.admin, request)
+    assert (reply.status, reply.json["error"]["code"]) == (403, "cross_site")
+    assert sidecar.app.runtime.pinned is None
+
+
+async def test_what_the_dashboard_itself_sends_is_taken(
+    start: Start, config: dict[str, object]
+) -> None:
+    sidecar = await start(config)
+    own = f"Origin: {sidecar.admin}\r\nSec-Fetch-Site: same-origin\r\n"
+    request = post({"model": "large"}, path="/admin/kill-switch", headers=own)
+    request = request.replace(b"Host: sidecar", f"Host: {sidecar.app.admin}".encode())
+    assert (await exchange(sidecar.app.admin, request)).status == 200
+    assert sidecar.app.runtime.pinned == "large"
+
+
+async def test_the_pages_files_need_no_token_and_what_they_ask_for_does(
+    start: Start, config: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ADMIN_TOKEN", "open-sesame")
+    sidecar = await start({**config, "admin_token_env": "ADMIN_TOKEN"})
+    for path in ("/", "/static/app.js"):
+        assert (await ask(sidecar, path)).status == 200
+    script = "Sec-Fetch-Site: same-origin\r\nSec-Fetch-Mode: cors\r\n"
+    refused = await ask(sidecar, "/admin/live", headers=script)
+    assert refused.status == 401
+    assert refused.header("www-authenticate") == ["Bearer"]  # the page asks, not the browser
+    assert (await ask(sidecar, "/static/../admin/live")).status in {401, 404}

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import orjson
 import pytest
 
 from tests.conftest import config_for
@@ -110,3 +111,20 @@ async def test_followers_end_when_their_leader_is_killed(fleet: Process) -> None
     async with asyncio.timeout(30):
         while any(Path(f"/proc/{pid}").exists() for pid in children):
             await asyncio.sleep(0.05)
+
+
+async def test_the_dashboard_shows_all_workers_together(fleet: Process) -> None:
+    for _ in range(30):
+        await ask(fleet)
+    status, said = await admin(fleet, "GET", "/admin/live")
+    first = orjson.loads(said)
+    assert (status, first["state"]["workers"]) == (200, 3)
+    assert first["figures"]["requests"] == 30
+    assert len({row["request_id"] for row in first["decisions"]}) == 30
+    times = [row["time"] for row in first["decisions"]]
+    assert times == sorted(times)
+    await ask(fleet)
+    _, said = await admin(fleet, "GET", f"/admin/live?after={first['cursor']}")
+    then = orjson.loads(said)
+    assert len(then["decisions"]) == 1
+    assert then["figures"]["requests"] == 31
