@@ -17,6 +17,7 @@ import orjson
 
 from sidecar.clock import Clock
 from sidecar.config.snapshot import ModelSpec, Snapshot
+from sidecar.shadow import WhatIf
 from sidecar.state.learning import Scored
 from sidecar.types import Call, Decision, Outcome
 
@@ -36,10 +37,17 @@ class Record(NamedTuple):
     snapshot: Snapshot
     laps: Mapping[str, float]  # stage -> milliseconds
     prompt: str | None  # its head, where `dashboard.show_prompts` is on
+    shadow: WhatIf | None = None
 
 
 def record(
-    call: Call, decision: Decision, outcome: Outcome, snapshot: Snapshot, clock: Clock
+    call: Call,
+    decision: Decision,
+    outcome: Outcome,
+    snapshot: Snapshot,
+    clock: Clock,
+    *,
+    shadow: WhatIf | None = None,
 ) -> Record:
     """One request's record; cheap, for it is made for every one."""
     shown = snapshot.config.dashboard.show_prompts
@@ -54,6 +62,7 @@ def record(
         snapshot,
         clock.laps,
         call.prompt.user[:_PROMPT_HEAD] if shown else None,
+        shadow,
     )
 
 
@@ -91,6 +100,8 @@ def said(over: Record) -> dict[str, Any]:
         "ended": outcome.ended,
         "stream": over.stream,
         "tenant": over.tenant,
+        "arm": decision.arm,
+        "shadow": None if over.shadow is None else _what_if(over.shadow, over),
         "tokens": {
             "input": usage.input_tokens,
             "cached": usage.cached_tokens,
@@ -120,6 +131,25 @@ def said(over: Record) -> dict[str, Any]:
             "first": _rounded(outcome.first_byte_ms),
             "total": round(outcome.total_ms, 3),
         },
+    }
+
+
+def _what_if(shadow: WhatIf, over: Record) -> dict[str, Any]:
+    """What a shadow would have decided, and cost for the tokens that were used."""
+    decision = shadow.decision
+    if decision is None:
+        return {"route": shadow.route, "model": None, "error": shadow.error}
+    snapshot, reading = over.snapshot, decision.reading
+    model = snapshot.models[decision.model]
+    chance = None
+    if reading is not None:
+        (chance,) = snapshot.abilities.probabilities(reading, [model.ability])
+    return {
+        "route": shadow.route,
+        "model": decision.model,
+        "reason": decision.reason,
+        "p": _rounded(chance),
+        "cost_usd": model.price.charged(over.outcome.usage),
     }
 
 

@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Final
 
 from sidecar.account import entry, record
 from sidecar.clock import Clock
 from sidecar.config.snapshot import Snapshot
-from sidecar.decide import choose, fall_back, plan
+from sidecar.decide import View, choose, fall_back, plan
 from sidecar.downstream import Downstream
 from sidecar.errors import (
     ClassifierDown,
@@ -30,6 +31,7 @@ from sidecar.features import features_of
 from sidecar.parse import Received, parse
 from sidecar.relay import Relay
 from sidecar.runtime import Runtime
+from sidecar.shadow import Shadow
 from sidecar.tracing import Trace
 from sidecar.types import Call, Decision, Failure, Features, Outcome, Reading, Usage
 
@@ -50,6 +52,7 @@ async def handle(received: Received, answer: Downstream, runtime: Runtime, clock
     decision = await decide(call, features, snapshot, runtime, clock)
     runtime.telemetry.decided(decision, clock, runtime.classifier.name)
 
+    shadow = shadowed(call, features, decision, snapshot, runtime)
     outcome: Callable[[], Outcome] = partial(unanswered, decision, clock)
     try:
         attempt = await runtime.dispatcher.dispatch(call, decision, snapshot)
@@ -63,7 +66,8 @@ async def handle(received: Received, answer: Downstream, runtime: Runtime, clock
     finally:  # a caller who hangs up is accounted for too, and so is a failure
         how = outcome()
         runtime.telemetry.account(decision, how, snapshot)
-        over = record(call, decision, how, snapshot, clock)
+        what_if = shadow.settle() if shadow else None
+        over = record(call, decision, how, snapshot, clock, shadow=what_if)
         runtime.recent.note(over)
         if runtime.decisions is not None:
             runtime.decisions.write(entry(over))
@@ -97,6 +101,20 @@ async def decide(
 ) -> Decision:
     """The decision, with a reading where one is needed and comes in time."""
     view = runtime.view(call, snapshot)
+    decision = await settle(call, features, snapshot, view, runtime=runtime, clock=clock)
+    return decision if view.arm is None else replace(decision, arm=view.arm)
+
+
+async def settle(
+    call: Call,
+    features: Features,
+    snapshot: Snapshot,
+    view: View,
+    *,
+    runtime: Runtime,
+    clock: Clock,
+) -> Decision:
+    """The decision in what ``view`` knows of the world."""
     question = plan(call, features, snapshot, view)
     if isinstance(question, Decision):
         clock.lap("decide")
@@ -113,6 +131,25 @@ async def decide(
         decision = fall_back(question, snapshot, ClassifierDown.reason, "the decision failed")
     clock.lap("decide")
     return decision
+
+
+def shadowed(
+    call: Call, features: Features, decision: Decision, snapshot: Snapshot, runtime: Runtime
+) -> Shadow | None:
+    """The shadow of the request, where its route has one."""
+    route = snapshot.routes.get(call.model)
+    if route is None or route.shadow is None or decision.reason == "kill-switch":
+        return None
+    ask = partial(read, features, runtime)
+    return Shadow(
+        route.shadow,
+        call,
+        features,
+        known=decision,
+        snapshot=snapshot,
+        view=runtime.aside(),
+        read=ask,
+    )
 
 
 async def read(features: Features, runtime: Runtime) -> Reading | ClassifierError:

@@ -19,6 +19,7 @@ from sidecar.clock import Deadlines
 from sidecar.config import loader
 from sidecar.config.prices import repriced
 from sidecar.config.snapshot import Price, Snapshot
+from sidecar.decide.experiment import arm_of
 from sidecar.decide.view import View
 from sidecar.decision_log import Sink
 from sidecar.dispatch import Dispatcher
@@ -98,8 +99,10 @@ class Runtime:
 
     def view(self, call: Call, snapshot: Snapshot) -> View:
         """What the decision on ``call`` may know of what came before it."""
-        if call.model not in snapshot.routes:
-            return View(pinned=self.pinned)  # nothing else is asked where the model is named
+        exhausted = self.budgets.exhausted(call, snapshot) if self.budgets else ()
+        route = snapshot.routes.get(call.model)
+        if route is None:  # nothing else is asked where the model is named
+            return View(pinned=self.pinned, exhausted=exhausted)
         learning = self.learning
         held = self.sessions.look(call, snapshot)
         return View(
@@ -110,8 +113,14 @@ class Runtime:
             draws=learning.draws(call.model, snapshot) if learning else None,
             held=held,
             cached_tokens=held.cached if held else {},
-            exhausted=self.budgets.exhausted(call, snapshot) if self.budgets else (),
+            arm=arm_of(route, call),
+            exhausted=exhausted,
         )
+
+    def aside(self) -> View:
+        """What a decision that nobody acts on may know: the world, and nothing of the caller."""
+        seen = self.observations
+        return View(now=time.time(), observed=seen.seen, lengths=seen.lengths)
 
     def recall(self, features: Features) -> Reading | None:
         """What the decision cache would say of a prompt, without its being counted."""

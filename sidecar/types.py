@@ -193,6 +193,7 @@ class Decision:
     candidates: tuple[Candidate, ...] = ()
     steps: tuple[Step, ...] = ()
     reading: Reading | None = None
+    arm: str | None = None  # of a split route
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from typing import Final
 
 from pydantic import ValidationError
 
-from sidecar.config import prices, routes, schema, yamlfile
+from sidecar.config import experiments, prices, routes, schema, yamlfile
 from sidecar.config.faults import hint, in_order, of_validation
 from sidecar.config.snapshot import (
     Abilities,
@@ -135,6 +135,12 @@ class _Compiler:
             for name, route in self.config.routes.items()
             if (found := self.route(name, route)) is not None
         }
+        for name in list(routed):
+            routed[name], faults = experiments.compiled(
+                name, self.config.routes[name], routed, self.compile_route
+            )
+            for key, said in faults:
+                self.fault(("routes", name, *key), said)
         token = self.token("listen_token_env", self.config.listen_token_env)
         admin_token = self.token("admin_token_env", self.config.admin_token_env)
         self.tracing()
@@ -299,15 +305,18 @@ class _Compiler:
             )
         return self.abilities.resolve(canonical) or canonical
 
-    def route(self, name: str, route: schema.Route) -> RouteSpec | None:
-        faults = list(routes.misnamed(route, self.config.models))
-        found = routes.compile_route(
+    def compile_route(self, name: str, route: schema.Route) -> RouteSpec | list[routes.Fault]:
+        return routes.compile_route(
             name,
             route,
             folder=Path(self.document.file).parent,
             encoder=self.abilities.encoder,
             unfitted=self.unfitted,
         )
+
+    def route(self, name: str, route: schema.Route) -> RouteSpec | None:
+        faults = list(routes.misnamed(route, self.config.models))
+        found = self.compile_route(name, route)
         if not isinstance(found, RouteSpec):
             faults += found
         for key, said in faults:

@@ -144,6 +144,15 @@ class RuleSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class ArmSpec:
+    """One arm of a split: its route whole, under the name of the route that is split."""
+
+    name: str
+    upto: float  # the end of its share of the keys, 0..1; it begins where the one before ends
+    route: RouteSpec
+
+
+@dataclass(frozen=True, slots=True)
 class RouteSpec:
     """One route: a policy over some models."""
 
@@ -159,6 +168,10 @@ class RouteSpec:
     similarity: Similarity = _SIMILARITY
     library: Library | None = None  # of prompts whose outcome is known
     stack: Stack | None = None  # of the policy `ensemble`
+    shadow: str | None = None  # the route whose decisions are logged beside
+    arms: tuple[ArmSpec, ...] = ()
+    split_by: str = ""  # session | tenant | request
+    salt: str = ""
 
 
 class Abilities(Protocol):

@@ -53,6 +53,7 @@ class View:
     lengths: Mapping[str, float] = field(default_factory=lambda: _NO_LENGTHS)
     draws: Draws | None = None  # for the policy that explores
     held: Held | None = None  # the conversation that this request goes on with
+    arm: str | None = None  # of a split route, that this request belongs to
     exhausted: tuple[Exhausted, ...] = ()  # budgets that are used up for this request
 
 

@@ -58,7 +58,7 @@ def answered(call: Call, decision: Decision, outcome: Outcome, at: float) -> Ans
         model=outcome.model,
         route=decision.route,
         tenant=call.hints.tenant,
-        arm=None,
+        arm=decision.arm,
         probability=said.get(outcome.model),
         demand=None if demand is None else array("f", demand),
     )

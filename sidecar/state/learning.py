@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from sidecar.config.schema import Learning as Settings
-from sidecar.config.snapshot import Snapshot
+from sidecar.config.snapshot import RouteSpec, Snapshot
 from sidecar.errors import trace
 from sidecar.metrics import Registry
 from sidecar.state.abilities_online import Draws, Learner, restore, save
@@ -90,7 +90,7 @@ class Learning:
     def draws(self, route: str, snapshot: Snapshot) -> Draws | None:
         """What one decision of a route that explores may know."""
         spec = snapshot.routes.get(route)
-        return self._learner.draws() if spec is not None and spec.policy == "bandit" else None
+        return self._learner.draws() if spec is not None and _explores(spec) else None
 
     def remember(self, call: Call, decision: Decision, outcome: Outcome) -> None:
         """Keep what a later score needs, and notice what a repeated question says."""
@@ -232,5 +232,9 @@ def _first(answers: list[dict[str, Any]]) -> Answered | None:
 
 
 def _asked_for(snapshot: Snapshot) -> bool:
-    explores = any(route.policy == "bandit" for route in snapshot.routes.values())
+    explores = any(map(_explores, snapshot.routes.values()))
     return snapshot.config.learning is not None or explores
+
+
+def _explores(route: RouteSpec) -> bool:
+    return route.policy == "bandit" or any(arm.route.policy == "bandit" for arm in route.arms)

@@ -15,6 +15,7 @@ from pydantic import Field
 from sidecar.config.schema.base import Listen, Name, Seconds, Section
 from sidecar.config.schema.budgets import Budget, Redis, Spending
 from sidecar.config.schema.classifier import Classifier, Triton
+from sidecar.config.schema.experiments import Arm, Split
 from sidecar.config.schema.learning import Feedback, Learning
 from sidecar.config.schema.memory import DecisionCache, Sessions
 from sidecar.config.schema.overrides import Overrides, SystemPrompt
@@ -24,6 +25,7 @@ from sidecar.config.schema.service import Dashboard, DecisionLog, Limits, Log, T
 from sidecar.config.schema.upstreams import Model, Price, Prices, Timeouts, Upstream
 
 __all__ = [
+    "Arm",
     "Budget",
     "Classifier",
     "Config",
@@ -46,6 +48,7 @@ __all__ = [
     "Sessions",
     "Similarity",
     "Spending",
+    "Split",
     "SystemPrompt",
     "TimeWindow",
     "Timeouts",

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from sidecar.config.patterns import usable
 from sidecar.config.schema.base import Name, Section, Share, Usd
+from sidecar.config.schema.experiments import Split
 from sidecar.config.schema.policies import Ensemble, Similarity
 
 Clock = Annotated[str, Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")]
@@ -99,6 +100,8 @@ class Route(Section):
     rules: tuple[Rule, ...] = ()
     similarity: Similarity = Similarity()
     ensemble: Ensemble = Ensemble()
+    shadow: Name | None = None  # a route whose decisions are logged beside those that act
+    split: Split | None = None
 
     @field_validator("models")
     @classmethod

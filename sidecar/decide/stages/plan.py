@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sidecar.config.snapshot import RouteSpec, Snapshot
-from sidecar.decide import capability, rules
+from sidecar.decide import capability, experiment, rules
 from sidecar.decide.stages import budget
 from sidecar.decide.stages.question import NO_ROUTE, Question, by_rule, fall_back, prefer
 from sidecar.decide.view import EMPTY, View
@@ -39,7 +39,7 @@ def plan(
         capability.require(call, [model])
         step = Step("explicit", f"the request names {model.name}")
         return Decision(model.name, NO_ROUTE, "explicit", steps=(*noted, step))
-    return _plan_route(call, features, snapshot, route, view)
+    return _plan_route(call, features, snapshot, experiment.under(route, view.arm), view)
 
 
 def _plan_route(
@@ -54,7 +54,11 @@ def _plan_route(
         capable=tuple(snapshot.models[n] for n in route.models if n not in lacks),
         barred=frozenset(lacks),
         empty=features.empty,
-        steps=(*budget.admit(view.exhausted), Step("capability", said or "every model can")),
+        steps=(
+            *budget.admit(view.exhausted),
+            *([Step("split", f"the arm {view.arm}")] if view.arm else ()),
+            Step("capability", said or "every model can"),
+        ),
     )
     held = view.held
     if (
