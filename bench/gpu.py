@@ -26,7 +26,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -39,6 +39,7 @@ from bench import ground
 from bench.gpu_clients import sweep
 from kernels.trt import PlanError
 from model_repo.cuda import Plan, gpu
+from model_repo.parity import PANEL
 from model_repo.plans import Site, ensure, here
 from sidecar.encoder.bundle import Bundle
 from sidecar.encoder.model import INPUT, pad
@@ -88,19 +89,29 @@ def plans(site: Site) -> Iterator[tuple[str, Figures]]:
         yield f"plan {bucket}", {"bytes": len(raw), "ready_s": seconds}
 
 
+def torch_ways(bundle: Bundle, choices: Mapping[str, Any]) -> dict[str, Callable[..., Any]]:
+    """name -> a function from rows of ids to the answers, back on the host."""
+    from kernels.encoder import PackedEncoder  # noqa: PLC0415
+
+    def way(choice: Any) -> Callable[[Sequence[Ids]], Any]:
+        held = PackedEncoder.of_bundle(bundle, PANEL, choice, "model.fp32.onnx")
+        return lambda ids: _home(held.read(ids))
+
+    return {name: way(choice) for name, choice in choices.items()}
+
+
 def encoder(site: Site) -> Iterator[tuple[str, Figures]]:
     """Host to host, for every way to run it."""
     import torch  # noqa: PLC0415 - the extra `kernels`
 
     from kernels.encoder import Choice, PackedEncoder, choose  # noqa: PLC0415
+    from kernels.ops import pack  # noqa: PLC0415
 
-    on_kernels = choose("kernel")
     plain = Choice("reference", "cuda", torch.float16, "reference: asked for")
-    ways = {
-        name: PackedEncoder.of_bundle(site.bundle, [], choice, "model.fp32.onnx")
-        for name, choice in (("kernels", on_kernels), ("torch", plain))
-    }
-    compiled = torch.compile(ways["torch"].forward, dynamic=True)
+    ways = torch_ways(site.bundle, {"kernels": choose("kernel"), "torch": plain})
+    held = PackedEncoder.of_bundle(site.bundle, PANEL, plain, "model.fp32.onnx")
+    compiled = torch.compile(held.forward, dynamic=True)
+    ways["torch.compile"] = lambda ids: _home(compiled(*pack(ids, held.stride, "cuda")))
     for bucket in site.served.buckets:
         plan = Plan(site.found, ensure(site, bucket, WORK / "plans"))
         for batch in BATCHES:
@@ -109,11 +120,8 @@ def encoder(site: Site) -> Iterator[tuple[str, Figures]]:
             where = f"{batch}x{bucket}"
             yield f"tensorrt {where}", timed(lambda p=plan, x=padded: p.run(INPUT, x), _nothing)
             for name, way in ways.items():
-                found = timed(lambda w=way, x=ids: _home(w.read(x)), torch.cuda.synchronize)
+                found = timed(lambda w=way, x=ids: w(x), torch.cuda.synchronize)
                 yield f"{name} {where}", found
-            packed = _packed(ways["torch"], ids)
-            found = timed(lambda x=packed: _home(compiled(*x)), torch.cuda.synchronize)
-            yield f"torch.compile {where}", found
         plan.close()
 
 
@@ -125,17 +133,16 @@ def _home(found: dict[str, Any]) -> dict[str, Any]:
     return {name: value.cpu() for name, value in found.items()}
 
 
-def _packed(way: Any, ids: Sequence[Ids]) -> tuple[Any, Any]:
-    from kernels.ops import pack  # noqa: PLC0415
-
-    return pack(ids, way.stride, way.choice.device)
-
-
 def kernels(site: Site) -> Iterator[tuple[str, Figures]]:
-    """Each op as kernel, reference and compiled reference, at the encoder's own sizes."""
-    import torch  # noqa: PLC0415
+    """Each op as kernel, reference and compiled reference, at the encoder's own sizes.
 
-    from bench.gpu_ops import arguments  # noqa: PLC0415
+    Microseconds on the GPU alone, the cache cleared before each run (Triton's do_bench),
+    beside the floor that the card's published peaks imply, where they are known.
+    """
+    import torch  # noqa: PLC0415
+    from triton.testing import do_bench  # noqa: PLC0415
+
+    from bench.gpu_ops import arguments, floor_us  # noqa: PLC0415
     from kernels.ops import OPS  # noqa: PLC0415
 
     for bucket in site.served.buckets:
@@ -144,12 +151,13 @@ def kernels(site: Site) -> Iterator[tuple[str, Figures]]:
                 op = OPS[name]
                 compiled = torch.compile(op.reference)
                 ways = {"kernel": op.kernel, "reference": op.reference, "compiled": compiled}
-                found = {}
+                found: Figures = {}
                 for way, call in ways.items():
-                    one = timed(
-                        lambda c=call, a=args, o=options: c(*a, **o), torch.cuda.synchronize
+                    ms = do_bench(
+                        lambda c=call, a=args, o=options: c(*a, **o), return_mode="median"
                     )
-                    found[way] = one["p50_ms"]
+                    found[f"{way}_us"] = round(ms * 1e3, 2)
+                found["floor_us"] = floor_us(site.bundle, site.gpu.name, name, batch, bucket)
                 yield f"{name} {batch}x{bucket}", found
 
 

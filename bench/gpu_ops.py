@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from kernels.compile import Sizes
+from kernels.floors import CARDS, WORK, Batch
 from sidecar.encoder.bundle import Bundle
 
 MODELS = 16  # abilities scored in one launch
@@ -68,3 +69,13 @@ def arguments(
             {},
         ),
     }
+
+
+def floor_us(bundle: Bundle, card: str, op: str, batch: int, length: int) -> float | None:
+    """The time below which no kernel can do it on ``card``; None for a card without peaks."""
+    peaks = next((c for c in CARDS if c.name.split()[0] in card.split()), None)
+    if peaks is None:
+        return None
+    stride = bundle.manifest["shape"]["stride"]
+    work = WORK[op](Sizes.of_manifest(bundle.manifest), Batch(batch, length, stride, MODELS))
+    return round(work.floor(peaks) * 1e6, 3)

@@ -164,8 +164,10 @@ class TritonClassifier:
     # -- in the background ------------------------------------------------------------
 
     async def _probe(self) -> ClassifierError | None:
+        # while requests are read well, they are the proof that it is fast enough
+        within_s = None if self._breaker.closed else self._share
         try:
-            return await self._pool.verify(self._share)
+            return await self._pool.verify(within_s)
         except Exception as error:  # whatever a server may send: it is not asked
             log.error("the probe of Triton failed: %s", trace(error))
             name = type(error).__name__

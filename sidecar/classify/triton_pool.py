@@ -42,6 +42,7 @@ CHANNEL: Final = (
     ("grpc.max_reconnect_backoff_ms", 1_000),
     ("grpc.max_receive_message_length", 1 << 20),
     ("grpc.use_local_subchannel_pool", 1),
+    ("grpc.enable_http_proxy", 0),  # prompts do not leave by a proxy that was meant for others
 )
 CONTROL_S: Final = 1.0  # for a question about a model; such calls may be cancelled
 EXTRA: Final = "pip install 'pointsman[gpu]'"
@@ -133,11 +134,11 @@ class Pool:
             return ClassifierLate("Triton's queue is full")
         return ClassifierDown(f"Triton at {self.url} failed ({said})")
 
-    async def verify(self, within_s: float) -> ClassifierError | None:
+    async def verify(self, within_s: float | None) -> ClassifierError | None:
         """Why the server must not be asked; None if it may be.
 
-        Asks every bucket for its configuration, then each for one reading within
-        ``within_s``: a server that is ready and too slow is as bad as none.
+        Asks every bucket for its configuration, then, unless ``within_s`` is None, each for
+        one reading in that time: a server that is ready and too slow is as bad as none.
         """
         try:
             wrong = await asyncio.gather(*(self._wrong(b) for b in self._served.buckets))
@@ -147,6 +148,8 @@ class Pool:
         if said:
             more = f" (and {len(said) - 1} more)" if len(said) > 1 else ""
             return ClassifierDown(f"Triton at {self.url} serves another encoder: {said[0]}{more}")
+        if within_s is None:
+            return None
         if self.full:
             out = len(self._calls)
             return ClassifierLate(f"Triton at {self.url} has not answered {out} calls yet")

@@ -60,10 +60,23 @@ def test_rows_fill_their_bucket_and_times_are_in_order() -> None:
 
 def test_every_op_has_arguments_that_its_check_takes() -> None:
     torch = pytest.importorskip("torch", reason="torch is not installed: the extra `kernels`")
-    from bench.gpu_ops import arguments
+    from bench.gpu_ops import arguments, floor_us
     from kernels.ops import OPS
 
     found = arguments(BUNDLE, 3, 64, "cpu", torch.float32)
     assert set(found) == set(OPS)
     for name, (args, options) in found.items():
         OPS[name](*args, backend="reference", **options)
+        assert floor_us(BUNDLE, "NVIDIA L4", name, 3, 64) > 0
+        assert floor_us(BUNDLE, "NVIDIA L40S", name, 3, 64) is None  # another card
+
+
+def test_the_ways_over_torch_answer_every_row() -> None:
+    torch = pytest.importorskip("torch", reason="torch is not installed: the extra `kernels`")
+    pytest.importorskip("onnx", reason="onnx is not installed: the extra `engines`")
+    from bench.gpu import torch_ways
+    from kernels.encoder import Choice
+
+    plain = Choice("reference", "cpu", torch.float32, "asked for")
+    answers = torch_ways(BUNDLE, {"torch": plain})["torch"](rows(BUNDLE, 3, 64))
+    assert answers["task"].shape == (3, 17)

@@ -15,7 +15,7 @@ from kernels.trt import PlanError, find, plan
 from model_repo.cuda import Gpu, gpu
 from model_repo.generate import profile
 from model_repo.parity import graph
-from model_repo.plans import FULL, HALF, Site, agree, ensure, faults, main, rows_for
+from model_repo.plans import FULL, HALF, Site, agree, ensure, faults, here, main, rows_for
 from sidecar.encoder.bundle import Bundle
 from sidecar.encoder.model import INPUT
 from sidecar.encoder.served import Served
@@ -203,3 +203,10 @@ def test_without_a_gpu_the_command_says_so_and_fails(tmp_path, capsys):
         pytest.skip("this machine has a GPU")
     assert main(["--repository", str(tmp_path), "--cache", str(tmp_path)]) == 1
     assert "there is no GPU here" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(gpu() is None, reason="this machine has no GPU")
+def test_on_a_gpu_every_plan_agrees_with_fp32(tmp_path):
+    site = here(BUNDLE)
+    for bucket in site.served.buckets:
+        assert ensure(site, bucket, tmp_path)

@@ -27,6 +27,7 @@ class ScriptedTriton(service_pb2_grpc.GRPCInferenceServiceServicer):
         self.failure: tuple[grpc.StatusCode, str] | None = None
         self.broken = False  # answers with the wrong number of bytes
         self.asked: list[tuple[str, np.ndarray]] = []
+        self.configured = 0  # questions for a configuration
         self.finished = 0
         self.cancelled = 0
         self.under_way = 0
@@ -46,6 +47,7 @@ class ScriptedTriton(service_pb2_grpc.GRPCInferenceServiceServicer):
         await self._server.stop(None)
 
     async def ModelConfig(self, request: Any, context: Any) -> Any:
+        self.configured += 1
         bucket = int(request.name.rpartition("_")[2])
         message = text_format.Parse(
             config(self.served, bucket, "cpu"), model_config_pb2.ModelConfig()

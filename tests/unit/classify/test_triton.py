@@ -8,6 +8,7 @@ import os
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -165,6 +166,30 @@ async def test_a_server_that_is_lost_while_nothing_is_asked_is_noticed(
     await server.start()
     await until(lambda: classifier.name == "triton")
     assert (await classifier.classify(HELLO)).difficulty == 0.25
+
+
+async def test_a_good_server_is_rechecked_without_reading_anything(
+    server: ScriptedTriton, make: Make
+) -> None:
+    classifier = make(recheck_s=0.05)
+    await classifier.start()
+    server.asked.clear()
+    configured = server.configured
+    await until(lambda: server.configured >= configured + 3 * len(SERVED.buckets))
+    assert server.asked == []
+    server.served = replace(SERVED, parameters={**SERVED.parameters, "encoder_version": "other"})
+    await until(lambda: classifier.name == "none")
+    assert "has encoder_version other, this sidecar's is" in classifier.why
+
+
+async def test_a_proxy_of_the_environment_is_not_used(
+    server: ScriptedTriton, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("http_proxy", "https_proxy", "grpc_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    classifier = make()
+    await classifier.start()
+    assert classifier.name == "triton"
 
 
 def resident_mb() -> float:

@@ -99,6 +99,7 @@ FAULTS = {
     "url with a query": (swap("http://127.0.0.1:9001/v1", "'http://h/v1?key=1'"), "2: upstreams.local.base_url: "),
     "bad listen": (SHORT + "listen: 8080\n", "8: listen: "),
     "port out of range": (SHORT + "listen: 127.0.0.1:99999\n", "8: listen: "),
+    "a share that is more than the whole": (SHORT + "classifier: {deadline_ms: 8, triton: {deadline_ms: 9}}\n", "8: classifier: triton.deadline_ms is a part of deadline_ms"),
     "unknown policy": (swap("{models: [", "{policy: magic, models: ["), "7: routes.auto.policy: "),
     "quality over one": (swap("default: large", "default: large, quality: 97"), "7: routes.auto.quality: "),
     "no models in a route": (swap("[small, large]", "[]"), "7: routes.auto.models: "),
