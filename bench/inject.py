@@ -100,6 +100,12 @@ async def load(at: str, trust: ssl.SSLContext, rate: float, seconds: float) -> l
     return latencies
 
 
+def scheduling() -> str:
+    """How this and the webhook were scheduled: on a busy machine they may have gone first."""
+    real_time = os.sched_getscheduler(0) in (os.SCHED_FIFO, os.SCHED_RR)
+    return "real time" if real_time else f"nice {os.nice(0)}"
+
+
 def credentials(folder: Path) -> Credentials:
     made = renewed(None, (NAME,), datetime.now(UTC))
     assert made is not None
@@ -143,6 +149,7 @@ def main() -> int:
         | {"max": round(max(latencies), 3)},
         "cpu_ms_per_review": round(cpu_ms, 3),
         "rss_mb": round(rss_mb, 1),
+        "scheduling": scheduling(),
     }
     ground.record("inject", figures)
     table = Table(title=f"{len(latencies)} reviews at {options.rate:g} a second, one core")

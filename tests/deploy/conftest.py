@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -35,6 +36,14 @@ def helm() -> Path:
 @pytest.fixture(scope="session")
 def kubectl() -> Path:
     return tool("kubectl")
+
+
+@pytest.fixture(scope="session")
+def promtool() -> str:
+    found = shutil.which("promtool") or str(ROOT / ".venv" / "tools" / "usr" / "bin" / "promtool")
+    if not Path(found).exists():
+        pytest.skip("promtool is not installed: make test fetches it where there is apt-get")
+    return found
 
 
 @pytest.fixture(scope="session")

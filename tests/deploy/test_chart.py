@@ -35,9 +35,9 @@ MATRIX: dict[str, dict[str, Any]] = {
     "provided": PROVIDED,
     "gpu": GPU,
     "gpu that scales": {"triton": {"enabled": True, "autoscaling": {"enabled": True}}},
-    "gpu with a claim": {"triton": {"enabled": True, "engines": {"size": "20Gi"}}},
+    "gpu with a claim": {"triton": {"enabled": True, "plans": {"size": "20Gi"}}},
     "gpu with someone's claim": {
-        "triton": {"enabled": True, "engines": {"claim": "nfs", "size": "20Gi"}}
+        "triton": {"enabled": True, "plans": {"claim": "nfs", "size": "20Gi"}}
     },
     "gpu on chosen nodes": {
         "triton": {
@@ -45,7 +45,7 @@ MATRIX: dict[str, dict[str, Any]] = {
             "replicas": 3,
             "gpus": 2,
             "nodeSelector": {"nvidia.com/gpu.product": "L4"},
-            "engines": {"size": "20Gi", "storageClass": "fast"},
+            "plans": {"size": "20Gi", "storageClass": "fast"},
             "env": [{"name": "A", "value": "b"}],
             "affinity": {"podAntiAffinity": {}},
         }
@@ -361,7 +361,7 @@ def test_every_pod_is_of_the_restricted_standard_and_none_is_injected(
 # -- the GPU pool -----------------------------------------------------------------------
 
 
-def test_triton_has_time_to_build_its_engines_before_it_is_restarted(chart: Render) -> None:
+def test_triton_has_time_to_build_its_plans_before_it_is_restarted(chart: Render) -> None:
     deployment = only(chart(GPU), "Deployment", TRITON)["spec"]["template"]["spec"]
     (container,) = deployment["containers"]
     startup = container["startupProbe"]
