@@ -19,7 +19,7 @@ from sidecar.clock import Clock
 from sidecar.config.snapshot import ModelSpec, Snapshot
 from sidecar.shadow import WhatIf
 from sidecar.state.learning import Scored
-from sidecar.types import Call, Decision, Outcome
+from sidecar.types import Call, Decision, Failure, Outcome
 
 _PROMPT_HEAD: Final = 240  # characters of a prompt that the dashboard may show
 
@@ -111,7 +111,7 @@ def said(over: Record) -> dict[str, Any]:
         "cost_usd": model.price.charged(usage),
         "strong": strong.name,
         "cost_strong_usd": strong.price.charged(usage),
-        "failed": [{"model": f.model, "why": f.why} for f in outcome.failures],
+        "failed": [_failed(f, snapshot) for f in outcome.failures],
         "candidates": [
             {"model": c.model, "p": _rounded(c.probability), "cost_usd": c.cost_usd}
             for c in decision.candidates
@@ -151,6 +151,14 @@ def _what_if(shadow: WhatIf, over: Record) -> dict[str, Any]:
         "p": _rounded(chance),
         "cost_usd": model.price.charged(over.outcome.usage),
     }
+
+
+def _failed(failure: Failure, snapshot: Snapshot) -> dict[str, Any]:
+    """An attempt that came to nothing, with what it cost where that is known."""
+    one: dict[str, Any] = {"model": failure.model, "why": failure.why}
+    if failure.usage is not None:
+        one["cost_usd"] = snapshot.models[failure.model].price.charged(failure.usage)
+    return one
 
 
 def feedback_entry(scored: Scored) -> bytes:

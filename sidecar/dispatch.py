@@ -10,7 +10,7 @@ other answer is the caller's, 4xx and 3xx included.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 from urllib.parse import unquote_plus
 
@@ -18,8 +18,12 @@ import orjson
 
 from sidecar import headers
 from sidecar.clock import Deadlines
+from sidecar.config.schema import Cascade
 from sidecar.config.snapshot import ModelSpec, Snapshot, UpstreamSpec
+from sidecar.decide.answer_check import fault
+from sidecar.decide.experiment import under
 from sidecar.dialects import DIALECTS, overrides
+from sidecar.dialects.answers import said
 from sidecar.dialects.base import Dialect
 from sidecar.dialects.body import edited
 from sidecar.errors import UpstreamBroken, UpstreamError, UpstreamsFailed, UpstreamTimeout
@@ -75,22 +79,31 @@ class Dispatcher:
         attempt to relay, or :class:`UpstreamsFailed` if none sent one.
         """
         trial = _Trial(call, self)
+        route = snapshot.routes.get(decision.route) if decision.tries else None
+        rules = under(route, decision.arm).cascade if route else None
         try:
             for last_resort in (False, True):
                 for index, name in enumerate((decision.model, *decision.fallbacks)):
                     model = snapshot.models[name]
                     reason = f"fallback:{index}" if index else decision.reason
+                    trial.rules = rules if index < decision.tries else None
                     tried: set[str] = set()
                     while spec := self._next(model, tried, last_resort):
                         tried.add(spec.base_url)
                         attempt = await trial.at(spec, model, reason)
+                        if attempt is not None and trial.rules is not None:
+                            attempt = await trial.checked(attempt, trial.rules)
+                            if attempt is None:  # at another address it would be no better
+                                break
                         if attempt is not None:
+                            trial.drop_rejected()
                             return attempt
                 if trial.failures:  # else every breaker is open: then asking is all that is left
                     break
             return trial.refused()
         except BaseException:
             trial.drop_refusal()
+            trial.drop_rejected()
             raise
 
     def _next(self, model: ModelSpec, tried: set[str], forced: bool) -> UpstreamSpec | None:
@@ -102,13 +115,15 @@ class Dispatcher:
 class _Trial:
     """The attempts of one request, and what is left of those that failed."""
 
-    __slots__ = ("_call", "_fault", "_from", "_refusal", "failures")
+    __slots__ = ("_call", "_fault", "_from", "_refusal", "_rejected", "failures", "rules")
 
     def __init__(self, call: Call, dispatcher: Dispatcher) -> None:
         self._call = call
         self._from = dispatcher
         self._refusal: Attempt | None = None  # an upstream's own error, the latest
         self._fault: UpstreamError | None = None
+        self._rejected: Attempt | None = None  # an answer that its check did not pass
+        self.rules: Cascade | None = None  # of the check of the answer that comes next
         self.failures: list[Failure] = []
 
     async def at(self, spec: UpstreamSpec, model: ModelSpec, reason: str) -> Attempt | None:
@@ -146,7 +161,8 @@ class _Trial:
         counting = call.usage_edit is not None and upstream.stream_usage
         body = _body(call, model, counting=counting)
         path = _path(dialect.path, call.query, upstream)
-        lines = headers.up(call.passed, upstream, readable=counting)
+        readable = counting or self.rules is not None
+        lines = headers.up(call.passed, upstream, readable=readable)
         try:
             with self._from.deadlines.limit(upstream.timeouts.first_content_s):
                 response = await self._from.upstreams.send(upstream, path, lines, body)
@@ -165,6 +181,54 @@ class _Trial:
             streaming, tap, strip, tuple(self.failures), replica,
         )  # fmt: skip
 
+    async def checked(self, attempt: Attempt, rules: Cascade) -> Attempt | None:
+        """The answer, held until it is whole and has passed its check; None if it did not.
+
+        One that is longer or slower than may be held, or cannot be read, passes.
+        """
+        if attempt.response.status >= 300 or isinstance(attempt.tap, BlindTap):
+            return attempt
+        held, ended = [attempt.held], attempt.ended
+        size, until = sum(map(len, held)), time.monotonic() + rules.hold_s
+        try:
+            while not ended and size <= rules.hold_kb << 10 and time.monotonic() < until:
+                with self._from.deadlines.limit(attempt.idle_s):
+                    piece = await attempt.response.read()
+                attempt.tap.feed(piece)
+                held.append(piece)
+                size += len(piece)
+                ended = not piece
+        except (UpstreamError, TimeoutError) as exc:
+            attempt.close()
+            why = str(exc) or "the stream stalled"
+            self.failures.append(Failure(attempt.model.name, why, attempt.tap.usage()))
+            self._fault = UpstreamBroken(why)
+            return None
+        except BaseException:
+            attempt.close()
+            raise
+        attempt = replace(attempt, held=b"".join(held), ended=ended)
+        if not ended:
+            return attempt
+        if attempt.streaming and (attempt.tap.error or not attempt.tap.whole):
+            attempt.close()
+            self._fault = UpstreamBroken("the stream ended without its end")
+            self.failures.append(Failure(attempt.model.name, str(self._fault), attempt.tap.usage()))
+            return None
+        answer = said(self._call.dialect, attempt.held, streaming=attempt.streaming)
+        lack = fault(answer, self._call, rules)
+        if lack is None:
+            return attempt
+        self.drop_rejected()
+        self._rejected = attempt
+        self.failures.append(Failure(attempt.model.name, lack, attempt.tap.usage()))
+        return None
+
+    def drop_rejected(self) -> None:
+        if self._rejected is not None:
+            self._rejected.close()
+            self._rejected = None
+
     def drop_refusal(self) -> None:
         if self._refusal is not None:
             self._refusal.close()
@@ -172,6 +236,12 @@ class _Trial:
 
     def refused(self) -> Attempt:
         """What to tell the caller where no candidate answered."""
+        if self._rejected is not None:  # better than nothing: it was charged for
+            self.drop_refusal()
+            own, rejected = self._rejected.model.name, self._rejected
+            # it is the answer now, and its cost is the answer's
+            others = [f for f in self.failures if f.usage is None or f.model != own]
+            return replace(rejected, failures=tuple(others))
         if self._refusal is not None:
             return self._refusal
         fault = self._fault

@@ -128,6 +128,9 @@ class Telemetry:
             self._fallbacks.add((model,))
         for failure in outcome.failures:
             self._attempts_failed.add((failure.model,))
+            wasted = failure.usage and snapshot.models[failure.model].price.charged(failure.usage)
+            if wasted:
+                self._cost.add((decision.route, failure.model), wasted)
         for kind, count in (
             ("input", usage.input_tokens),
             ("cached", usage.cached_tokens),

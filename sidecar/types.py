@@ -194,6 +194,7 @@ class Decision:
     steps: tuple[Step, ...] = ()
     reading: Reading | None = None
     arm: str | None = None  # of a split route
+    tries: int = 0  # of the first models: their answers are checked before they pass
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,10 +209,11 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """An attempt that gave nothing to pass on. What it cost, nobody said."""
+    """An attempt that gave nothing to pass on."""
 
     model: str
     why: str
+    usage: Usage | None = None  # what an answer that was not passed on cost; else nobody said
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,6 +67,7 @@ def compile_route(
         similarity=route.similarity,
         library=near,
         stack=stacked,
+        cascade=route.cascade,
     )
 
 

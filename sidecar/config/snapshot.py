@@ -16,13 +16,14 @@ from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
 
 from sidecar.config.patterns import Pattern
-from sidecar.config.schema import Config, Similarity, Timeouts, When
+from sidecar.config.schema import Cascade, Config, Similarity, Timeouts, When
 from sidecar.dialects.overrides import Overrides
 from sidecar.library import Library
 from sidecar.stack import Stack
 from sidecar.types import Reading, Usage
 
 _SIMILARITY: Final = Similarity()
+_CASCADE: Final = Cascade()
 
 
 class Secret:
@@ -172,6 +173,7 @@ class RouteSpec:
     arms: tuple[ArmSpec, ...] = ()
     split_by: str = ""  # session | tenant | request
     salt: str = ""
+    cascade: Cascade = _CASCADE
 
 
 class Abilities(Protocol):

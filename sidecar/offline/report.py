@@ -38,7 +38,9 @@ class Share:
         self.by_reason[kind] = self.by_reason.get(kind, 0) + 1
         self.fallbacks += kind == "fallback"
         expected = {c["model"]: c["cost_usd"] for c in row["candidates"]}
-        self.retries_usd += sum(expected.get(f["model"], 0.0) for f in row["failed"])
+        for each in row["failed"]:  # what it cost where that is known, else what it would have
+            known = each.get("cost_usd")
+            self.retries_usd += expected.get(each["model"], 0.0) if known is None else known
         if row["ended"] == "failed":
             self.failed += 1
         elif row["cost_usd"] is None or row["cost_strong_usd"] is None:

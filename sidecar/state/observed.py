@@ -118,6 +118,8 @@ class Observations:
             return changed[name]
 
         for failure in outcome.failures:
+            if failure.usage is not None:
+                continue  # it did answer
             of(failure.model).tried(True, now)
         if outcome.ended == "upstream-broken":
             of(outcome.model).tried(True, now)

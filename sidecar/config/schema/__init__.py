@@ -19,7 +19,7 @@ from sidecar.config.schema.experiments import Arm, Split
 from sidecar.config.schema.learning import Feedback, Learning
 from sidecar.config.schema.memory import DecisionCache, Sessions
 from sidecar.config.schema.overrides import Overrides, SystemPrompt
-from sidecar.config.schema.policies import Ensemble, Similarity
+from sidecar.config.schema.policies import Cascade, Ensemble, Similarity
 from sidecar.config.schema.routes import Route, Rule, TimeWindow, When
 from sidecar.config.schema.service import Dashboard, DecisionLog, Limits, Log, Tracing
 from sidecar.config.schema.upstreams import Model, Price, Prices, Timeouts, Upstream
@@ -27,6 +27,7 @@ from sidecar.config.schema.upstreams import Model, Price, Prices, Timeouts, Upst
 __all__ = [
     "Arm",
     "Budget",
+    "Cascade",
     "Classifier",
     "Config",
     "Dashboard",

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 from sidecar.config.patterns import usable
 from sidecar.config.schema.base import Name, Section, Share, Usd
 from sidecar.config.schema.experiments import Split
-from sidecar.config.schema.policies import Ensemble, Similarity
+from sidecar.config.schema.policies import Cascade, Ensemble, Similarity
 
 Clock = Annotated[str, Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")]
 HeaderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}$")]
@@ -89,7 +89,7 @@ class Rule(Section):
 
 class Route(Section):
     policy: Literal[
-        "fixed", "rules", "threshold", "cost_quality", "similarity", "bandit", "ensemble"
+        "fixed", "rules", "threshold", "cost_quality", "similarity", "bandit", "ensemble", "cascade"
     ] = "cost_quality"
     models: Annotated[tuple[Name, ...], Field(min_length=1)]
     default: Name
@@ -102,6 +102,7 @@ class Route(Section):
     ensemble: Ensemble = Ensemble()
     shadow: Name | None = None  # a route whose decisions are logged beside those that act
     split: Split | None = None
+    cascade: Cascade = Cascade()
 
     @field_validator("models")
     @classmethod

@@ -10,12 +10,13 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
-from sidecar.decide.policies import bandit, cost_quality, ensemble, similarity, threshold
+from sidecar.decide.policies import bandit, cascade, cost_quality, ensemble, similarity, threshold
 from sidecar.decide.policies.base import Policy
 
 POLICIES: Final[Mapping[str, Policy]] = MappingProxyType(
     {
         "bandit": bandit.pick,
+        "cascade": cascade.pick,
         "cost_quality": cost_quality.pick,
         "ensemble": ensemble.pick,
         "similarity": similarity.pick,

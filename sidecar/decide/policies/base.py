@@ -50,6 +50,7 @@ class Choice:
 
     order: tuple[str, ...]
     why: str
+    tries: int = 0  # of the first in the order: their answers are checked before they pass
 
 
 Policy = Callable[[Situation], Choice]

@@ -81,6 +81,7 @@ def _by_policy(
         candidates=candidates,
         steps=steps,
         reading=reading,
+        tries=choice.tries if order is choice.order else 0,
     )
 
 
