@@ -40,16 +40,11 @@ Array = NDArray[np.float32]
 class Near:
     """What stands around one prompt."""
 
-    weights: NDArray[np.float64]  # [k], each 0..1
-    hard: Array  # [k]: 1 hard, 0 easy, NaN where the entry has scores instead
-    scores: Array  # [k, columns], NaN where unknown
-
-    @property
-    def labelled(self) -> tuple[float, float]:
-        """The weight of easy and of hard entries."""
-        known = ~np.isnan(self.hard)
-        hard = float(self.weights[known] @ self.hard[known])
-        return float(self.weights[known].sum()) - hard, hard
+    weight: float  # of all of them; each one's is 0 to 1
+    easy: float  # of those labelled so
+    hard: float
+    known: list[float]  # by column, of those that have a score
+    gained: list[float]  # by column, their scores, weighted
 
 
 @dataclass(frozen=True)
@@ -65,6 +60,14 @@ class Library:
     scores: Array = field(repr=False)  # [n, columns]
     windows: NDArray[np.uint64] = field(repr=False)  # [n]
     _index: Any = field(repr=False)
+    _sums: Array = field(init=False, repr=False)  # [n, 3 + 2 columns]: what a search adds up
+
+    def __post_init__(self) -> None:
+        scored, labelled = ~np.isnan(self.scores), ~np.isnan(self.hard)
+        hard = np.where(labelled, self.hard, 0)
+        table = [np.ones(len(self.hard)), labelled - hard, hard, *scored.T]
+        table += [*np.where(scored, self.scores, 0).T]
+        object.__setattr__(self, "_sums", np.stack(table, axis=1).astype(np.float32))
 
     def __len__(self) -> int:
         return len(self.vectors)
@@ -72,9 +75,11 @@ class Library:
     def near(self, demand: Sequence[float], count: int) -> Near:
         """The ``count`` entries nearest to ``demand`` [K], fewer where there are not so many."""
         found = self._index.search(np.asarray(demand, np.float32), count, threads=1)
-        keys = found.keys
-        weights = np.exp(np.asarray(found.distances, np.float64) / (-2 * self.typical**2))
-        return Near(weights, self.hard[keys], self.scores[keys])
+        weights = np.exp(found.distances / np.float32(-2 * self.typical**2))
+        sums: list[float] = (weights @ self._sums.take(found.keys, 0)).tolist()
+        columns = len(self.columns)
+        weight, easy, hard = sums[:3]
+        return Near(weight, easy, hard, sums[3 : 3 + columns], sums[3 + columns :])
 
     def holds(self, windows: Iterable[str]) -> NDArray[np.bool_]:
         """Which of these windows are in it."""

@@ -103,12 +103,12 @@ class Runtime:
         route = snapshot.routes.get(call.model)
         if route is None:  # nothing else is asked where the model is named
             return View(pinned=self.pinned, exhausted=exhausted)
-        learning = self.learning
+        now, learning = time.time(), self.learning
         held = self.sessions.look(call, snapshot)
         return View(
             pinned=self.pinned,
-            now=time.time(),
-            observed=self.observations.seen,
+            now=now,
+            observed=self.observations.seen(now),
             lengths=self.observations.lengths,
             draws=learning.draws(call.model, snapshot) if learning else None,
             held=held,

@@ -10,16 +10,21 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import orjson
+from numpy.typing import NDArray
 
 from sidecar.errors import DataError
 
+Array = NDArray[np.float64]
+
 FORMAT: Final = 1
+_CACHED_TABLES: Final = 64  # of the models that were capable together
 # What is weighed, in the order of the weights; the first is what the others correct.
 VOTES: Final = ("encoder", "neighbours", "difficulty", "tier", "length", "strangeness")
 
@@ -45,6 +50,28 @@ class Stack:
     library: str  # the digest of the library whose neighbours voted; empty: none
     votes: tuple[str, ...]
     weights: Mapping[str, Weights]
+    _tables: dict[tuple[str, ...], tuple[Array, Array]] = field(
+        default_factory=dict, repr=False, compare=False
+    )
+
+    def probabilities(self, abilities: Sequence[str], votes: Array) -> list[float]:
+        """P(suffices) of each of ``abilities`` from its ``votes`` [models, VOTES].
+
+        A model without weights keeps the first vote, the encoder's.
+        """
+        names = tuple(abilities)
+        table = self._tables.get(names)
+        if table is None:
+            if len(self._tables) >= _CACHED_TABLES:
+                self._tables.clear()
+            own = Weights(slope=(1.0,) + (0.0,) * (len(VOTES) - 1), shift=0.0)
+            rows = [self.weights.get(name.partition("@")[0], own) for name in names]
+            table = np.array([w.slope for w in rows]), np.array([w.shift for w in rows])
+            self._tables[names] = table
+        slope, shift = table
+        logits = np.add.reduce(slope * votes, axis=1) + shift
+        found: list[float] = (1 / (1 + np.exp(-logits))).tolist()
+        return found
 
     def save(self, file: Path) -> None:
         """Raises DataError where ``file`` can't be written."""

@@ -1,8 +1,7 @@
 """What a model's past answers say of its next one: latency, errors, length.
 
-Values only; :mod:`sidecar.state.observed` keeps them up to date. A trend pairs a
-quick average with a slow one, and the quick one fades towards the slow one with
-time: a model that failed a minute ago and was avoided since is tried again.
+Plain numbers, as of the moment the view was taken; :mod:`sidecar.state.observed` makes
+them of what it saw.
 """
 
 from __future__ import annotations
@@ -11,10 +10,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final
-
-HALF_LIFE_S: Final = 30.0  # in which news of a model loses half its weight
-# A latency older than this says nothing: a model that was slow once is tried again.
-FORGET_S: Final = 600.0
 
 LENGTH_PRIOR: Final = 10.0  # answers of usual length that a task is taken to have had
 
@@ -35,39 +30,18 @@ _NO_LENGTHS: Final[Mapping[str, Mean]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
-class Trend:
-    """A figure as it was of late, and as it usually is."""
-
-    recent: float
-    usual: float
-    at: float  # Unix seconds of the last observation
-
-    def expected(self, now: float) -> float:
-        """The figure at ``now``: of late while that is news, else as usual."""
-        age = max(0.0, now - self.at)
-        return float(self.usual + (self.recent - self.usual) * 0.5 ** (age / HALF_LIFE_S))
-
-
-@dataclass(frozen=True, slots=True)
 class Observed:
     """One model's answers so far."""
 
-    first_s: Trend | None = None  # to the first content
-    token_s: Trend | None = None  # from one token of output to the next
-    errors: Trend | None = None  # share of attempts that gave nothing to pass on
+    reliability: float = 1.0  # the chance that an attempt gives an answer at all
+    first_s: float | None = None  # to the first content; None where none was seen of late
+    token_s: float = 0.0  # from one token of output to the next
     # tokens of output by task; the empty task is all of them
     output_tokens: Mapping[str, Mean] = field(default_factory=lambda: _NO_LENGTHS)
 
-    def reliability(self, now: float) -> float:
-        """The chance that an attempt gives an answer at all."""
-        return 1.0 if self.errors is None else 1.0 - self.errors.expected(now)
-
-    def latency_s(self, now: float, output_tokens: float) -> float | None:
+    def latency_s(self, output_tokens: float) -> float | None:
         """Expected seconds to the last token of an answer; None where none was seen of late."""
-        if self.first_s is None or now - self.first_s.at > FORGET_S:
-            return None
-        rest = self.token_s.expected(now) * output_tokens if self.token_s else 0.0
-        return self.first_s.expected(now) + rest
+        return None if self.first_s is None else self.first_s + self.token_s * output_tokens
 
     def length(self, task: str, usual: float) -> float:
         """Expected tokens of output for ``task``, where ``usual`` is what any model gives."""

@@ -8,6 +8,7 @@ the encoder's guess, by all answers, or by a constant.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Final
 
@@ -29,22 +30,24 @@ def candidates(
     """``models`` as a policy sees them, in their order."""
     able = tuple(models)
     chances = abilities.probabilities(reading, [model.ability for model in able])
-    task, found = reading.task, []
+    task, observed, cached = reading.task, view.observed, view.cached_tokens
     usual = usual_output(reading, task, view)
+    limit = math.inf if call.max_output_tokens is None else float(call.max_output_tokens)
+    likely = call.input_tokens * _BOUND_TO_LIKELY
+    found = []
     for model, chance in zip(able, chances, strict=True):
-        seen = view.observed.get(model.name)
-        output = usual if seen is None else seen.length(task, usual)
-        if call.max_output_tokens is not None:
-            output = min(output, float(call.max_output_tokens))
-        found.append(
-            Candidate(
-                model=model.name,
-                probability=chance,
-                cost_usd=cost(call, model, output, view),
-                latency_s=None if seen is None else seen.latency_s(view.now, output),
-                reliability=1.0 if seen is None else seen.reliability(view.now),
-            )
-        )
+        name, output, price = model.name, usual, model.price
+        held = min(likely, cached.get(name, 0)) if cached else 0.0
+        seen = observed.get(name)
+        if seen is None:
+            usd = price.of(likely, min(output, limit), held)
+            found.append(Candidate(name, chance, usd))
+            continue
+        if task in seen.output_tokens:
+            output = seen.length(task, usual)
+        output = min(output, limit)
+        usd = price.of(likely, output, held)
+        found.append(Candidate(name, chance, usd, seen.latency_s(output), seen.reliability))
     return tuple(found)
 
 

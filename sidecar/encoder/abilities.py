@@ -175,7 +175,8 @@ class Catalogue:
             harder = _logit(reading.difficulty) - self._typical
             return [_sigmoid(_logit(self.strength(n)) - harder) for n in names]
         if len(names) > _FEW:
-            return [float(p) for p in self.matrix(np.asarray([reading.demand]), names)[0]]
+            row: list[float] = self.matrix(np.asarray([reading.demand]), names)[0].tolist()
+            return row
         # A few dot products of a few dozen numbers: plain Python is faster than the
         # calls into numpy, whose code is cold by the time a request gets here.
         demand = reading.demand

@@ -33,7 +33,7 @@ def fit(
     cases: Sequence[Case], readings: Sequence[Reading], route: RouteSpec, snapshot: Snapshot
 ) -> Stack:
     """The stack of ``route`` over scored ``cases``. Raises DataError with a sentence."""
-    gathered: dict[str, tuple[list[tuple[float, ...]], list[float]]] = {}
+    gathered: dict[str, tuple[list[Array], list[float]]] = {}
     for case, reading in zip(cases, readings, strict=True):
         for model, vote in said(case, reading, route, snapshot).items():
             rows, scores = gathered.setdefault(model, ([], []))
@@ -49,9 +49,7 @@ def fit(
     return Stack(snapshot.abilities.encoder, library, VOTES, weights)
 
 
-def said(
-    case: Case, reading: Reading, route: RouteSpec, snapshot: Snapshot
-) -> dict[str, tuple[float, ...]]:
+def said(case: Case, reading: Reading, route: RouteSpec, snapshot: Snapshot) -> dict[str, Array]:
     """Each capable model's votes on one case, as serving would have them."""
     try:
         question = plan(case.call, case.features, snapshot)

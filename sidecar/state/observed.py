@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final
 
-from sidecar.decide.observed import Mean, Observed, Trend
+from sidecar.decide.observed import Mean, Observed
 from sidecar.decide.price import DEFAULT_OUTPUT
 from sidecar.types import Call, Decision, Outcome
 
@@ -24,6 +24,30 @@ _QUICK: Final = 0.1  # of a new latency in the quick average
 _QUICK_ERRORS: Final = 0.05
 _SLOW: Final = 0.005  # of a new figure in the slow average, once there are many
 _LENGTH_MEMORY: Final = 1000.0  # answers; older ones fade
+HALF_LIFE_S: Final = 30.0  # in which news of a model loses half its weight
+# A latency older than this says nothing: a model that was slow once is tried again.
+FORGET_S: Final = 600.0
+_FRESH_S: Final = 1.0  # how old the published figures may be
+
+
+@dataclass(frozen=True, slots=True)
+class Trend:
+    """A figure as it was of late, and as it usually is.
+
+    The quick average fades towards the slow one with time: a model that failed a
+    minute ago, and was avoided since, is tried again.
+    """
+
+    recent: float
+    usual: float
+    at: float  # Unix seconds of the last observation
+
+    def expected(self, now: float) -> float:
+        """The figure at ``now``: of late while that is news, else as usual."""
+        age = max(0.0, now - self.at)
+        return float(self.usual + (self.recent - self.usual) * 0.5 ** (age / HALF_LIFE_S))
+
+
 _NO_ERROR: Final = Trend(0.0, 0.0, 0.0)
 
 
@@ -80,11 +104,14 @@ class _Model:
             first_s = max(0.0, total_s - pace * (tokens or 0))
         self.first.add(first_s, now)
 
-    def frozen(self) -> Observed:
+    def observed(self, now: float) -> Observed:
+        """What may be expected of it at ``now``."""
+        first, token = self.first.trend, self.token.trend
+        known = first is not None and now - first.at <= FORGET_S
         return Observed(
-            first_s=self.first.trend,
-            token_s=self.token.trend,
-            errors=self.errors,
+            reliability=1.0 - self.errors.expected(now),
+            first_s=first.expected(now) if first and known else None,
+            token_s=token.expected(now) if token else 0.0,
             output_tokens=self.lengths,
         )
 
@@ -95,8 +122,17 @@ class Observations:
     def __init__(self) -> None:
         self._models: dict[str, _Model] = {}
         self._lengths: Mapping[str, Mean] = {}
-        self.seen: Mapping[str, Observed] = MappingProxyType({})
+        self._seen: Mapping[str, Observed] = MappingProxyType({})
+        self._as_of = 0.0  # when every model's figures were worked out
         self.lengths: Mapping[str, float] = MappingProxyType({})  # by task, of any model
+
+    def seen(self, now: float) -> Mapping[str, Observed]:
+        """What decisions may know of each model at ``now``, worked out once a second."""
+        if not self._as_of <= now < self._as_of + _FRESH_S:
+            models = self._models.items()
+            self._seen = MappingProxyType({name: model.observed(now) for name, model in models})
+            self._as_of = now
+        return self._seen
 
     def remember(
         self,
@@ -132,14 +168,11 @@ class Observations:
                 model.timed(call.stream, first_s, total_s, tokens, now)
             if tokens is not None:
                 self._length(model, decision.reading.task if decision.reading else "", tokens)
-        if not changed:
-            return
-        found = {name: old for name, old in self.seen.items() if name in configured}
-        for name, model in changed.items():
-            if name in configured:
-                found[name] = model.frozen()
-        self._models = {name: m for name, m in self._models.items() if name in configured}
-        self.seen = MappingProxyType(found)
+        if changed:
+            self._models = {name: m for name, m in self._models.items() if name in configured}
+            seen = {name: old for name, old in self._seen.items() if name in configured}
+            seen |= {name: changed[name].observed(now) for name in changed if name in configured}
+            self._seen = MappingProxyType(seen)
 
     def _length(self, model: _Model, task: str, tokens: int) -> None:
         model.lengths = _counted(model.lengths, task, tokens)

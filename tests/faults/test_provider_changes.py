@@ -106,8 +106,7 @@ async def test_the_answers_themselves_are_what_is_learned_from(
     sidecar = await start(alike(config))
     assert await asked(sidecar) == "small"
     async with asyncio.timeout(GENEROUS):
-        while "small" not in sidecar.app.runtime.observations.seen:
+        while "small" not in (seen := sidecar.app.runtime.observations.seen(time.time())):
             await asyncio.sleep(0.01)
-    seen = sidecar.app.runtime.observations.seen["small"]
-    assert seen.first_s is not None
-    assert seen.reliability(time.time()) == 1.0
+    assert seen["small"].first_s is not None
+    assert seen["small"].reliability == 1.0

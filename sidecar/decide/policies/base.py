@@ -61,34 +61,52 @@ def likelihood(candidate: Candidate) -> float:
     return (candidate.probability or 0.0) * candidate.reliability
 
 
-def in_order(candidates: Sequence[Candidate], enough: float, usd_per_s: float) -> tuple[str, ...]:
+def likelihoods(
+    candidates: Sequence[Candidate], chances: Sequence[float] | None = None
+) -> list[float]:
+    """:func:`likelihood` of each, where ``chances`` may stand for the probabilities."""
+    if chances is None:
+        return [likelihood(candidate) for candidate in candidates]
+    return [chance * c.reliability for c, chance in zip(candidates, chances, strict=True)]
+
+
+def in_order(
+    candidates: Sequence[Candidate], likely: Sequence[float], enough: float, usd_per_s: float
+) -> tuple[str, ...]:
     """Cheapest first among those that reach ``enough``, then the rest, likeliest first.
 
     The order in which an answer is worth trying: a fallback should still be
     likely to suffice before it is cheap. A second of waiting costs ``usd_per_s``;
     a model not yet timed is taken to be as quick as the mean of the others.
     """
-    timed = [c.latency_s for c in candidates if c.latency_s is not None] if usd_per_s else []
-    usual = sum(timed) / len(timed) if timed else 0.0
-    reach, short = [], []
-    for candidate in candidates:
-        chance, cost = likelihood(candidate), candidate.cost_usd
-        if usd_per_s:
+    costs = [candidate.cost_usd for candidate in candidates]
+    if usd_per_s:
+        timed = [c.latency_s for c in candidates if c.latency_s is not None]
+        usual = sum(timed) / len(timed) if timed else 0.0
+        for i, candidate in enumerate(candidates):
             wait = candidate.latency_s
-            cost += usd_per_s * (usual if wait is None else wait)
+            costs[i] += usd_per_s * (usual if wait is None else wait)
+    reach, short = [], []
+    for candidate, chance, cost in zip(candidates, likely, costs, strict=True):
         if chance >= enough:
             reach.append((cost, -chance, candidate.model))
         else:
             short.append((-chance, cost, candidate.model))
     reach.sort()
     short.sort()
-    return tuple(found[2] for found in (*reach, *short))
+    return tuple([found[2] for found in reach] + [found[2] for found in short])
 
 
-def cheapest_within(situation: Situation, candidates: Sequence[Candidate]) -> Choice:
-    """The cheapest whose chance is within the asked quality of the best one's."""
-    floor = situation.asked(situation.route.quality) * max(map(likelihood, candidates))
-    order = in_order(candidates, floor, situation.route.usd_per_s)
+def cheapest_within(
+    situation: Situation, candidates: Sequence[Candidate], chances: Sequence[float] | None = None
+) -> Choice:
+    """The cheapest whose chance is within the asked quality of the best one's.
+
+    ``chances`` stand for the candidates' probabilities where a policy has its own.
+    """
+    likely = likelihoods(candidates, chances)
+    floor = situation.asked(situation.route.quality) * max(likely)
+    order = in_order(candidates, likely, floor, situation.route.usd_per_s)
     return Choice(order, f"the cheapest with a chance of at least {floor:.3f}")
 
 

@@ -11,53 +11,45 @@ within the asked quality is chosen. A model the file does not know keeps the enc
 from __future__ import annotations
 
 import math
-from dataclasses import replace
-from operator import mul
+
+import numpy as np
+from numpy.typing import NDArray
 
 from sidecar.decide.policies.base import Choice, Situation, cheapest_within, dearest_first
 from sidecar.decide.policies.similarity import estimates
+from sidecar.stack import VOTES
 
 
 def pick(situation: Situation) -> Choice:
     if situation.lost or situation.route.stack is None:
         return dearest_first(situation.candidates)
-    found = situation.route.stack.weights
-    candidates = []
-    for candidate, vote in zip(situation.candidates, votes(situation), strict=True):
-        ability = situation.models[candidate.model].ability.partition("@")[0]
-        weights = found.get(ability)
-        if weights is None:
-            candidates.append(candidate)
-            continue
-        logit = weights.shift + sum(map(mul, weights.slope, vote))
-        candidates.append(replace(candidate, probability=_sigmoid(logit)))
-    choice = cheapest_within(situation, candidates)
-    said = ", ".join(f"{c.model} {c.probability:.3f}" for c in candidates)
-    return Choice(choice.order, f"{choice.why}, as stacked: {said}")
+    models = situation.models
+    abilities = [models[candidate.model].ability for candidate in situation.candidates]
+    chances = situation.route.stack.probabilities(abilities, votes(situation))
+    choice = cheapest_within(situation, situation.candidates, chances)
+    return Choice(choice.order, f"{choice.why}, by the stack (best {max(chances):.3f})")
 
 
-def votes(situation: Situation) -> list[tuple[float, ...]]:
-    """One tuple a candidate, in the order of :data:`sidecar.stack.VOTES`."""
+def votes(situation: Situation) -> NDArray[np.float64]:
+    """[candidates, VOTES], in the order of :data:`sidecar.stack.VOTES`."""
     reading = situation.reading
     tiers = reading.tier_probs
-    shared = (
+    near, _ = estimates(situation)
+    chances = [[candidate.probability or 0.0 for candidate in situation.candidates], near]
+    bounded = np.minimum(np.maximum(chances, 1e-4), 1 - 1e-4)
+    own, moved = np.log(bounded / (1 - bounded))
+    found = np.empty((len(near), len(VOTES)))
+    found[:, 0] = own
+    found[:, 1] = moved - own
+    found[:, 2:] = (
         _logit(reading.difficulty),
         tiers[2] - tiers[0] if tiers else 0.0,
         math.log(max(1, situation.call.input_tokens) / 100.0),
         reading.ood,
     )
-    near, _ = estimates(situation)
-    found: list[tuple[float, ...]] = []
-    for candidate, chance in zip(situation.candidates, near, strict=True):
-        own = _logit(candidate.probability or 0.0)
-        found.append((own, _logit(chance) - own, *shared))
     return found
 
 
 def _logit(p: float) -> float:
     p = min(max(p, 1e-4), 1 - 1e-4)
     return math.log(p / (1 - p))
-
-
-def _sigmoid(x: float) -> float:
-    return 1 / (1 + math.exp(-x)) if x >= 0 else math.exp(x) / (1 + math.exp(x))

@@ -6,13 +6,14 @@ Text unlike the training data raises the bar in proportion, and beyond
 
 from __future__ import annotations
 
-from sidecar.decide.policies.base import Choice, Situation, dearest_first, in_order
+from sidecar.decide.policies.base import Choice, Situation, dearest_first, in_order, likelihoods
 
 
 def pick(situation: Situation) -> Choice:
     if situation.lost:
         return dearest_first(situation.candidates)
     bar = situation.asked(situation.route.threshold)
-    order = in_order(situation.candidates, bar, situation.route.usd_per_s)
+    likely = likelihoods(situation.candidates)
+    order = in_order(situation.candidates, likely, bar, situation.route.usd_per_s)
     why = f"the cheapest with a chance of at least {bar:.3f}, else the likeliest"
     return Choice(order, why)

@@ -26,7 +26,7 @@ def choose(
     route = question.route
     if isinstance(verdict, ClassifierError):
         return fall_back(question, snapshot, verdict.reason, str(verdict))
-    question = replace(question, steps=(*question.steps, Step(_source(verdict), _say(verdict))))
+    question = question.after(Step(_source(verdict), _say(verdict)))
     rule = rules.first(route.rules, call, verdict, question.barred, view)
     settled = by_rule(question, rule) if rule else without_reading(question, snapshot)
     if settled is not None:

@@ -22,6 +22,12 @@ class Question:
     empty: bool  # there is no text to read
     steps: tuple[Step, ...]
 
+    def after(self, step: Step) -> Question:
+        """The same, one step further in the chain of reasons."""
+        # spelt out: `dataclasses.replace` takes as long as the rest of a decision's frame
+        steps = (*self.steps, step)
+        return Question(self.route, self.capable, self.barred, self.empty, steps)
+
 
 def fall_back(question: Question, snapshot: Snapshot, reason: str, why: str) -> Decision:
     """The route's default, or where it cannot serve the call, the dearest model that can."""

@@ -9,7 +9,7 @@ import pytest
 
 from sidecar.config.snapshot import Price, Snapshot
 from sidecar.decide import EMPTY, Question, View, choose, fall_back, plan
-from sidecar.decide.observed import Mean, Observed, Trend
+from sidecar.decide.observed import Mean, Observed
 from sidecar.errors import BadRequest, ClassifierDown, ClassifierError, ClassifierLate
 from sidecar.types import Decision, Features, Hints, Reading
 from tests.support.builders import FakeAbilities, call, model, reading, rule, snapshot
@@ -239,17 +239,18 @@ def test_rules_alone_send_what_no_rule_names_to_the_default() -> None:
 
 
 @pytest.mark.parametrize("policy", ["cost_quality", "threshold"])
-def test_a_model_that_fails_often_loses_its_traffic_and_wins_it_back(policy: str) -> None:
+def test_a_model_that_fails_often_loses_its_traffic(policy: str) -> None:
     over, likely = snapshot(ALL, policy=policy, quality=0.9, threshold=0.9), chances(0.95, 0.97, 1)
-    failing = {"cheap": Observed(errors=Trend(recent=0.5, usual=0.0, at=1000.0))}
-    assert (
-        decide(over, reading(), likely, view=View(now=1000.0, observed=failing)).model == "middle"
-    )
-    assert decide(over, reading(), likely, view=View(now=1300.0, observed=failing)).model == "cheap"
+
+    def picked(reliability: float) -> str:
+        view = View(observed={"cheap": Observed(reliability=reliability)})
+        return decide(over, reading(), likely, view=view).model
+
+    assert (picked(1.0), picked(0.5)) == ("cheap", "middle")
 
 
 @pytest.mark.parametrize("policy", ["cost_quality", "threshold"])
-def test_where_waiting_has_a_price_a_model_that_slows_down_loses_its_traffic(policy: str) -> None:
+def test_where_waiting_has_a_price_a_slow_model_loses_its_traffic(policy: str) -> None:
     likely = chances(0.95, 0.97, 1)
     patient, hurried = (
         snapshot(ALL, policy=policy, quality=0.9, threshold=0.9, usd_per_s=worth)
@@ -257,14 +258,7 @@ def test_where_waiting_has_a_price_a_model_that_slows_down_loses_its_traffic(pol
     )
 
     def seen(cheap: float) -> View:
-        usual = Trend(1.0, 1.0, 0.0)
-        return View(
-            now=5.0,
-            observed={
-                "cheap": Observed(first_s=Trend(cheap, cheap, 5.0)),
-                "middle": Observed(first_s=usual),
-            },
-        )
+        return View(observed={"cheap": Observed(first_s=cheap), "middle": Observed(first_s=1.0)})
 
     assert decide(hurried, reading(), likely, view=seen(1.0)).model == "cheap"
     assert decide(hurried, reading(), likely, view=seen(9.0)).model == "middle"

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from sidecar.decide.observed import FORGET_S, HALF_LIFE_S
-from sidecar.state.observed import Observations
+from sidecar.decide.observed import Observed
+from sidecar.state.observed import FORGET_S, HALF_LIFE_S, Observations
 from sidecar.types import Decision, Failure, Outcome, Usage
 from tests.support.builders import call, reading
 
@@ -40,56 +40,60 @@ def told(*outcomes: Outcome, of: Observations | None = None, stream: bool = Fals
     return kept
 
 
+def at(kept: Observations, now: float = 1000.0, model: str = "cheap") -> Observed:
+    return kept.seen(now)[model]
+
+
 def test_nothing_is_known_of_a_model_that_has_not_answered() -> None:
-    assert dict(Observations().seen) == {}
-    assert "dear" not in told(answer("cheap")).seen
+    assert dict(Observations().seen(1000.0)) == {}
+    assert "dear" not in told(answer("cheap")).seen(1000.0)
 
 
 def test_a_model_that_slows_down_is_expected_to_be_slow() -> None:
     kept = told(*[answer(total_ms=500)] * 50)
-    assert kept.seen["cheap"].latency_s(1000.0, 100) == pytest.approx(0.5)
+    assert at(kept, 1000.0, "cheap").latency_s(100) == pytest.approx(0.5)
     told(*[answer(first_ms=5000, total_ms=5000)] * 30, of=kept)
-    slow = kept.seen["cheap"].latency_s(1000.0, 100)
+    slow = at(kept, 1000.0, "cheap").latency_s(100)
     assert slow is not None
     assert slow > 4.0
-    later = kept.seen["cheap"].latency_s(1000.0 + 10 * HALF_LIFE_S, 100)
+    later = at(kept, 1000.0 + 10 * HALF_LIFE_S, "cheap").latency_s(100)
     assert later is not None
     assert later < 3.0  # old news fades to what is usual
-    assert kept.seen["cheap"].latency_s(1001.0 + FORGET_S, 100) is None
+    assert at(kept, 1001.0 + FORGET_S, "cheap").latency_s(100) is None
 
 
 def test_a_stream_tells_the_time_to_the_first_token_from_that_between_tokens() -> None:
     kept = told(*[answer(first_ms=200, total_ms=2200, tokens=100)] * 3, stream=True)
-    seen = kept.seen["cheap"]
-    assert seen.latency_s(1000.0, 0) == pytest.approx(0.2)
-    assert seen.latency_s(1000.0, 50) == pytest.approx(0.2 + 50 * 0.02)
+    seen = at(kept)
+    assert seen.latency_s(0) == pytest.approx(0.2)
+    assert seen.latency_s(50) == pytest.approx(0.2 + 50 * 0.02)
     # an answer that came at once says the same of its model
     told(answer(first_ms=2200, total_ms=2200, tokens=100), of=kept)
-    assert kept.seen["cheap"].latency_s(1000.0, 0) == pytest.approx(0.2)
+    assert at(kept, 1000.0, "cheap").latency_s(0) == pytest.approx(0.2)
 
 
 def test_errors_are_counted_where_they_happened_and_fade() -> None:
     failed = answer("dear", failures=(Failure("cheap", "503"),))
     kept = told(*[failed] * 40)
-    assert kept.seen["cheap"].reliability(1000.0) < 0.3
-    assert kept.seen["dear"].reliability(1000.0) == 1.0
-    assert kept.seen["cheap"].reliability(1000.0 + 10 * HALF_LIFE_S) > 0.99
-    assert kept.seen["dear"].first_s is None  # the failures' time was in it
+    assert at(kept, 1000.0, "cheap").reliability < 0.3
+    assert at(kept, 1000.0, "dear").reliability == 1.0
+    assert at(kept, 1000.0 + 10 * HALF_LIFE_S, "cheap").reliability > 0.99
+    assert at(kept, 1000.0, "dear").first_s is None  # the failures' time was in it
 
 
 def test_one_error_does_not_turn_a_route_around() -> None:
     kept = told(*[answer()] * 20, answer(ended="upstream-broken"))
-    assert 0.9 < kept.seen["cheap"].reliability(1000.0) < 1.0
+    assert 0.9 < at(kept, 1000.0, "cheap").reliability < 1.0
 
 
 @pytest.mark.parametrize("ended", ["hang-up", "refused"])
 def test_what_was_not_the_models_fault_is_not_held_against_it(ended: str) -> None:
-    assert dict(told(answer(ended=ended)).seen) == {}
-    assert dict(told(answer(status=400)).seen) == {}
+    assert dict(told(answer(ended=ended)).seen(1000.0)) == {}
+    assert dict(told(answer(status=400)).seen(1000.0)) == {}
 
 
 def length(kept: Observations, model: str) -> float:
-    return kept.seen[model].length("code", kept.lengths["code"])
+    return at(kept, 1000.0, model).length("code", kept.lengths["code"])
 
 
 def test_the_length_is_learned_by_task_from_what_is_usual() -> None:
@@ -97,7 +101,7 @@ def test_the_length_is_learned_by_task_from_what_is_usual() -> None:
     assert 400 < length(kept, "cheap") < 600  # one long answer is not yet a habit
     told(*[answer(tokens=1000)] * 300, of=kept)
     assert length(kept, "cheap") > 950
-    assert kept.seen["cheap"].length("qa", 123.0) == 123.0
+    assert at(kept).length("qa", 123.0) == 123.0
     # what is usual of all is what another model is taken to do until it shows otherwise
     told(answer("dear", tokens=10), of=kept)
     assert length(kept, "dear") > 800
@@ -111,8 +115,8 @@ def test_unknown_usage_teaches_no_length() -> None:
 
 def test_a_decision_keeps_what_it_began_with_and_a_model_that_is_gone_is_forgotten() -> None:
     kept = told(answer())
-    before = kept.seen
+    before = kept.seen(1000.0)
     told(answer(total_ms=9000), of=kept)
-    assert before["cheap"].latency_s(1000.0, 0) == pytest.approx(0.5)
+    assert before["cheap"].latency_s(0) == pytest.approx(0.5)
     kept.remember(CALL, DECISION, answer("dear"), {"dear"}, 1000.0)
-    assert set(kept.seen) == {"dear"}
+    assert set(kept.seen(1000.0)) == {"dear"}

@@ -1,0 +1,198 @@
+"""The decision engine alone: features and a reading in, a decision out, no classifier.
+
+    python -m bench.engine [--models 20] [--decisions 2000]
+
+Times `plan` and `choose` for every policy over a route of that many models, from the
+packaged catalogue, as a process that serves would run them: the ensemble with a library of
+10,000 prompts, what was observed of every model in the view, five rules before it. Policies
+take turns, one decision each, so that a busy moment hits all alike; the collector is off
+while a decision is timed, as a serving process freezes what it starts with. Beside wall
+time stands the process's own CPU time, which other processes do not swell. Also times the
+worst pattern found that a rule may have, on the text that a rule looks at.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import random
+import time
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from bench import ground
+from sidecar import library
+from sidecar.config import patterns, rules, schema
+from sidecar.config.snapshot import ModelSpec, Price, RouteSpec, Snapshot, UpstreamSpec
+from sidecar.decide import Question, View, choose, plan
+from sidecar.decide.observed import Mean, Observed
+from sidecar.decide.rules import PATTERN_CHARS
+from sidecar.dialects import BY_FAMILY
+from sidecar.encoder.abilities import Catalogue
+from sidecar.encoder.bundle import Bundle
+from sidecar.features import features_of
+from sidecar.stack import VOTES, Stack, Weights
+from sidecar.types import DOMAINS, TASKS, TIERS, Call, Prompt, Reading
+
+POLICIES = ("fixed", "rules", "threshold", "cost_quality", "bandit", "similarity", "ensemble")
+ENTRIES = 10_000
+WORST = (r".*a.{30}b", r"(.*a.{20}){2}c", r"([ab]*a[ab]{12}){3}c", r"(a?){50}a{50}b")
+ORDINARY = r"(?i)\b(prove|derive|integral|theorem)\b"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--models", type=int, default=20)
+    parser.add_argument("--decisions", type=int, default=2000, help="for each policy")
+    parser.add_argument("--dry", action="store_true", help="print, and append nothing")
+    args = parser.parse_args()
+    figures = measure(args.models, args.decisions) | {"patterns_ms": searched()}
+    print(json.dumps(figures, indent=2))
+    if not args.dry:
+        ground.record("engine", figures)
+    return 0
+
+
+def measure(models: int, decisions: int) -> dict[str, Any]:
+    rng = np.random.default_rng(0)
+    catalogue = Catalogue.of(Bundle.load())
+    specs = [model(name, i) for i, name in enumerate(catalogue.names[:models])]
+    routes = {policy: route(policy, specs, catalogue, rng) for policy in POLICIES}
+    calls = [call(i) for i in range(64)]
+    seen = [features_of(each.prompt) for each in calls]
+    readings = [reading(rng, catalogue.demand) for _ in calls]
+    snapshots = {
+        name: Snapshot(
+            config=schema.Config.model_construct(),
+            models=MappingProxyType({spec.name: spec for spec in specs}),
+            routes=MappingProxyType({"auto": each}),
+            abilities=catalogue,
+            generation=1,
+            digest="",
+        )
+        for name, each in routes.items()
+    }
+    view = View(
+        now=1e9,
+        observed={
+            spec.name: Observed(
+                reliability=0.99,
+                first_s=0.4,
+                token_s=0.01,
+                output_tokens={"": Mean(50, 300.0), "code": Mean(9, 500.0)},
+            )
+            for spec in specs
+        },
+        lengths={"": 300.0, "code": 400.0},
+    )
+    spent: dict[str, list[float]] = {name: [] for name in snapshots}
+    cpu = dict.fromkeys(snapshots, 0.0)
+    for i in range(decisions + 100):
+        if i % 100 == 0:
+            gc.enable()
+            gc.collect()
+            gc.disable()
+        at = i % len(calls)
+        for name, snapshot in snapshots.items():
+            began, used = time.perf_counter(), time.thread_time()
+            found = plan(calls[at], seen[at], snapshot, view)
+            if isinstance(found, Question):
+                choose(found, calls[at], readings[at], snapshot, view)
+            if i >= 100:
+                spent[name].append(time.perf_counter() - began)
+                cpu[name] += time.thread_time() - used
+    gc.enable()
+    return {
+        "models": models,
+        "decisions": decisions,
+        "us": {
+            name: {
+                "p50": round(float(np.percentile(times, 50)) * 1e6, 1),
+                "p99": round(float(np.percentile(times, 99)) * 1e6, 1),
+                "cpu_mean": round(cpu[name] / decisions * 1e6, 1),
+            }
+            for name, times in spent.items()
+        },
+    }
+
+
+def model(name: str, i: int) -> ModelSpec:
+    upstream = UpstreamSpec(
+        name="u", base_url="http://127.0.0.1:1/v1", family="openai", auth="none", key=None,
+        ca_file=None, stream_usage=True, max_connections=1, timeouts=schema.Timeouts(),
+    )  # fmt: skip
+    cost = 0.05 * 1.4**i
+    return ModelSpec(
+        name=f"model-{i}", upstream=upstream, replicas=(upstream,), upstream_model=name,
+        ability=name, price=Price(cost, cost / 2, cost * 4), context=128_000,
+        capabilities=frozenset({"tools", "json_schema"}), dialects=BY_FAMILY["openai"],
+    )  # fmt: skip
+
+
+def route(
+    policy: str, specs: list[ModelSpec], catalogue: Catalogue, rng: np.random.Generator
+) -> RouteSpec:
+    names = tuple(spec.name for spec in specs)
+    scores = {spec.ability: rng.random(ENTRIES) for spec in specs}
+    near = stack = None
+    if policy in ("similarity", "ensemble"):
+        demands = rng.normal(size=(ENTRIES, catalogue.demand))
+        marks = [str(i) for i in range(ENTRIES)]
+        near = library.build(catalogue.encoder, demands, marks, np.full(ENTRIES, np.nan), scores)
+        weights = Weights(slope=(1.0, 0.5, 0.1, 0.1, 0.1, 0.1), shift=0.0)
+        stack = Stack(catalogue.encoder, near.digest, VOTES, dict.fromkeys(scores, weights))
+    when = [{"tenant": "nobody"}, {"keywords": ["indemnity", "liability"]}, {"regex": ORDINARY},
+            {"min_tokens": 50_000}, {"task": "translation"}]  # fmt: skip
+    return RouteSpec(
+        name="auto", policy=policy, models=names, default=names[-1], quality=0.9, threshold=0.7,
+        rules=tuple(
+            rules.compiled(schema.Rule(name=f"r{i}", when=schema.When(**each), model=names[0]))
+            for i, each in enumerate(when)
+        ),
+        usd_per_s=0.0001, library=near, stack=stack,
+    )  # fmt: skip
+
+
+def call(i: int) -> Call:
+    text = "Explain how a lock-free queue keeps its promise, with an example in C. " * (1 + i % 6)
+    return Call(
+        request_id="r", dialect="chat", model="auto", body=b"", model_span=(0, 0), stream=False,
+        prompt=Prompt(user=text), needs=frozenset({"tools"}), input_tokens=len(text) // 3,
+        max_output_tokens=None,
+    )  # fmt: skip
+
+
+def reading(rng: np.random.Generator, width: int) -> Reading:
+    def spread(n: int) -> tuple[float, ...]:
+        return tuple(float(p) for p in rng.dirichlet(np.ones(n)))
+
+    return Reading(
+        difficulty=float(rng.random()), demand=tuple(float(x) for x in rng.normal(size=width)),
+        task_probs=spread(len(TASKS)), domain_probs=spread(len(DOMAINS)),
+        tier_probs=spread(len(TIERS)), ood=0.1, version="bench",
+    )  # fmt: skip
+
+
+def searched() -> dict[str, float]:
+    """Milliseconds of CPU for a search, over the nastiest text found for these patterns."""
+    draw = random.Random(1)
+    texts = ["a" * PATTERN_CHARS, "".join(draw.choice("ab") for _ in range(PATTERN_CHARS))]
+    found = {}
+    for text in (*WORST, ORDINARY):
+        pattern = patterns.compiled(text)
+        worst = 0.0
+        for each in texts:
+            pattern.search(each)
+            began = time.process_time()
+            for _ in range(5):
+                pattern.search(each)
+            worst = max(worst, (time.process_time() - began) / 5)
+        found[text] = round(worst * 1e3, 3)
+    return found
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
