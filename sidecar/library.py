@@ -30,6 +30,7 @@ from sidecar.errors import DataError
 FORMAT: Final = 1
 MOST: Final = 1_000_000  # entries: about 150 MB of memory
 _EXPANSION: Final = 32  # of a search; the recall of 32 neighbours is measured in its test
+_CACHED_PLACES: Final = 64  # of the models that were capable together
 _TYPICAL: Final = 10  # h is the median distance to the neighbour of this rank
 _PARTS: Final = ("vectors", "hard", "scores", "index", "windows")
 
@@ -43,8 +44,8 @@ class Near:
     weight: float  # of all of them; each one's is 0 to 1
     easy: float  # of those labelled so
     hard: float
-    known: list[float]  # by column, of those that have a score
-    gained: list[float]  # by column, their scores, weighted
+    known: Array  # [columns + 1]: of those that have a score; the last is 0
+    gained: Array  # [columns + 1]: their scores, weighted; the last is 0
 
 
 @dataclass(frozen=True)
@@ -60,13 +61,17 @@ class Library:
     scores: Array = field(repr=False)  # [n, columns]
     windows: NDArray[np.uint64] = field(repr=False)  # [n]
     _index: Any = field(repr=False)
-    _sums: Array = field(init=False, repr=False)  # [n, 3 + 2 columns]: what a search adds up
+    _sums: Array = field(init=False, repr=False)  # [n, 5 + 2 columns]: what a search adds up
+    _places: dict[tuple[str, ...], NDArray[np.intp]] = field(
+        default_factory=dict, init=False, repr=False
+    )
 
     def __post_init__(self) -> None:
         scored, labelled = ~np.isnan(self.scores), ~np.isnan(self.hard)
         hard = np.where(labelled, self.hard, 0)
-        table = [np.ones(len(self.hard)), labelled - hard, hard, *scored.T]
-        table += [*np.where(scored, self.scores, 0).T]
+        none = np.zeros(len(self.hard))
+        table = [none + 1, labelled - hard, hard, *scored.T, none]
+        table += [*np.where(scored, self.scores, 0).T, none]
         object.__setattr__(self, "_sums", np.stack(table, axis=1).astype(np.float32))
 
     def __len__(self) -> int:
@@ -76,10 +81,22 @@ class Library:
         """The ``count`` entries nearest to ``demand`` [K], fewer where there are not so many."""
         found = self._index.search(np.asarray(demand, np.float32), count, threads=1)
         weights = np.exp(found.distances / np.float32(-2 * self.typical**2))
-        sums: list[float] = (weights @ self._sums.take(found.keys, 0)).tolist()
-        columns = len(self.columns)
-        weight, easy, hard = sums[:3]
-        return Near(weight, easy, hard, sums[3 : 3 + columns], sums[3 + columns :])
+        sums = weights @ self._sums.take(found.keys, 0)
+        weight, easy, hard = sums[:3].tolist()
+        middle = 4 + len(self.columns)
+        return Near(weight, easy, hard, sums[3:middle], sums[middle:])
+
+    def places(self, abilities: Sequence[str]) -> NDArray[np.intp]:
+        """Where in :attr:`Near.known` each canonical name stands; the last, where nowhere."""
+        names = tuple(abilities)
+        found = self._places.get(names)
+        if found is None:
+            if len(self._places) >= _CACHED_PLACES:
+                self._places.clear()
+            last = len(self.columns)
+            at = [self.columns.get(name.partition("@")[0], last) for name in names]
+            found = self._places[names] = np.array(at, np.intp)
+        return found
 
     def holds(self, windows: Iterable[str]) -> NDArray[np.bool_]:
         """Which of these windows are in it."""

@@ -35,7 +35,8 @@ def votes(situation: Situation) -> NDArray[np.float64]:
     reading = situation.reading
     tiers = reading.tier_probs
     near, _ = estimates(situation)
-    chances = [[candidate.probability or 0.0 for candidate in situation.candidates], near]
+    own_chances = np.array([candidate.probability or 0.0 for candidate in situation.candidates])
+    chances = np.stack((own_chances, near))
     bounded = np.minimum(np.maximum(chances, 1e-4), 1 - 1e-4)
     own, moved = np.log(bounded / (1 - bounded))
     found = np.empty((len(near), len(VOTES)))

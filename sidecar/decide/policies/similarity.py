@@ -13,6 +13,9 @@ from __future__ import annotations
 from operator import attrgetter
 from typing import Final
 
+import numpy as np
+from numpy.typing import NDArray
+
 from sidecar.decide.policies.base import Choice, Situation, cheapest_within, dearest_first
 
 _COST: Final = attrgetter("cost_usd")
@@ -21,30 +24,25 @@ _COST: Final = attrgetter("cost_usd")
 def pick(situation: Situation) -> Choice:
     if situation.lost:
         return dearest_first(situation.candidates)
-    chances, weight = estimates(situation)
-    choice = cheapest_within(situation, situation.candidates, chances)
+    found, weight = estimates(situation)
+    choice = cheapest_within(situation, situation.candidates, found.tolist())
     return Choice(choice.order, f"{choice.why}, by neighbours that weigh {weight:.1f}")
 
 
-def estimates(situation: Situation) -> tuple[list[float], float]:
+def estimates(situation: Situation) -> tuple[NDArray[np.float64], float]:
     """P(suffices) of each candidate by its neighbours, and what all of those weigh."""
     route, candidates, models = situation.route, situation.candidates, situation.models
+    known = np.array([candidate.probability or 0.0 for candidate in candidates])
     demand, library = situation.reading.demand, route.library
     if library is None or demand is None:
-        return [candidate.probability or 0.0 for candidate in candidates], 0.0
+        return known, 0.0
     near = library.near(demand, route.similarity.neighbours)
-    trust, columns = route.similarity.trust, library.columns
-    labelled = near.easy + near.hard
-    dearest = max(candidates, key=_COST) if near.hard else None
-    found = []
-    for candidate in candidates:
-        chance = candidate.probability or 0.0
-        total, good = trust + labelled, trust * chance + near.easy
-        if candidate is dearest:
-            good += near.hard
-        column = columns.get(models[candidate.model].ability.partition("@")[0])
-        if column is not None:
-            total += near.known[column]
-            good += near.gained[column]
-        found.append(good / total if total else chance)
-    return found, near.weight
+    at = library.places([models[candidate.model].ability for candidate in candidates])
+    trust = route.similarity.trust
+    good = trust * known + (near.gained[at] + near.easy)
+    total = near.known[at] + (trust + near.easy + near.hard)
+    if near.hard:
+        good[candidates.index(max(candidates, key=_COST))] += near.hard
+    if not trust:  # with nothing near, the encoder is all there is
+        good, total = np.where(total > 0, good, known), np.where(total > 0, total, 1.0)
+    return good / total, near.weight
