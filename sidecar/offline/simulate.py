@@ -60,6 +60,7 @@ class Played:
     reasons: Mapping[str, int]
     decide_us: Array  # [n]; empty for a strategy that decides nothing
     refused: int = 0  # answered with an error: worth nothing, at no cost
+    chosen: tuple[str, ...] = ()  # [n] the model of each case; empty where refused
 
 
 class Study:
@@ -106,6 +107,7 @@ class Study:
         index = {model.name: i for i, model in enumerate(self.models)}
         n = len(self.cases)
         cost, score, spent = np.zeros(n), np.zeros(n), np.zeros(n)
+        chosen = [""] * n
         shares: dict[str, float] = dict.fromkeys(index, 0.0)
         reasons: Counter[str] = Counter()
         refused = 0
@@ -122,11 +124,11 @@ class Study:
                 continue
             finally:
                 spent[i] = time.perf_counter() - began
-            at = index[found.model]
+            at, chosen[i] = index[found.model], found.model
             cost[i], score[i] = self.costs[i, at], self.scores[i, at]
             shares[found.model] += float(self.weights[i])
             reasons[found.reason] += 1
-        return Played(cost, score, shares, dict(reasons), spent * 1e6, refused)
+        return Played(cost, score, shares, dict(reasons), spent * 1e6, refused, tuple(chosen))
 
     def baseline(self, name: str) -> Played:
         """One of :data:`BASELINES`."""
