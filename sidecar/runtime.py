@@ -119,8 +119,8 @@ class Runtime:
 
     def aside(self) -> View:
         """What a decision that nobody acts on may know: the world, and nothing of the caller."""
-        seen = self.observations
-        return View(now=time.time(), observed=seen.seen, lengths=seen.lengths)
+        now, seen = time.time(), self.observations
+        return View(now=now, observed=seen.seen(now), lengths=seen.lengths)
 
     def recall(self, features: Features) -> Reading | None:
         """What the decision cache would say of a prompt, without its being counted."""
