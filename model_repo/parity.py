@@ -39,14 +39,15 @@ class Parity:
     same_task: float
 
     def faults(self, same: float, within: float) -> list[str]:
-        """Sentences where less than ``same`` agree, or probabilities are not ``within``."""
+        """Sentences where less than ``same`` agree, or a P(suffices) is not ``within``."""
         wrong = []
         if self.same_decision < same:
             share = f"{self.same_decision:.2%}"
             wrong.append(f"it decides as the reference on {share} of {self.rows} prompts only")
-        worst = max(self.suffices_max, self.label_p99)
-        if worst > within:
-            wrong.append(f"its probabilities differ by {worst:.3f}, more than {within}")
+        if self.same_task < same:
+            wrong.append(f"it sees the same task in {self.same_task:.2%} of them only")
+        if self.suffices_max > within:
+            wrong.append(f"a model's chance differs by {self.suffices_max:.3f}, over {within}")
         return wrong
 
     def as_dict(self) -> dict[str, float]:
