@@ -38,6 +38,7 @@ class Record(NamedTuple):
     laps: Mapping[str, float]  # stage -> milliseconds
     prompt: str | None  # its head, where `dashboard.show_prompts` is on
     shadow: WhatIf | None = None
+    flip: str | None = None  # up | down: the same prompt with a few words went elsewhere
 
 
 def record(
@@ -48,6 +49,7 @@ def record(
     clock: Clock,
     *,
     shadow: WhatIf | None = None,
+    flip: str | None = None,
 ) -> Record:
     """One request's record; cheap, for it is made for every one."""
     shown = snapshot.config.dashboard.show_prompts
@@ -63,6 +65,7 @@ def record(
         clock.laps,
         call.prompt.user[:_PROMPT_HEAD] if shown else None,
         shadow,
+        flip,
     )
 
 
@@ -101,6 +104,7 @@ def said(over: Record) -> dict[str, Any]:
         "stream": over.stream,
         "tenant": over.tenant,
         "arm": decision.arm,
+        "flip": over.flip,
         "shadow": None if over.shadow is None else _what_if(over.shadow, over),
         "tokens": {
             "input": usage.input_tokens,

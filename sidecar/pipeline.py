@@ -67,7 +67,9 @@ async def handle(received: Received, answer: Downstream, runtime: Runtime, clock
         how = outcome()
         runtime.telemetry.account(decision, how, snapshot)
         what_if = shadow.settle() if shadow else None
-        over = record(call, decision, how, snapshot, clock, shadow=what_if)
+        price = snapshot.models[decision.model].price.output
+        flip = runtime.suspicion.notice(call, features, decision, price)
+        over = record(call, decision, how, snapshot, clock, shadow=what_if, flip=flip)
         runtime.recent.note(over)
         if runtime.decisions is not None:
             runtime.decisions.write(entry(over))

@@ -28,10 +28,12 @@ from sidecar.errors import ConfigError, NotFound
 from sidecar.recent import Recent
 from sidecar.state.budgets import Ledger
 from sidecar.state.decision_cache import DecisionCache
+from sidecar.state.drift import Monitor
 from sidecar.state.learning import Learning
 from sidecar.state.meter import Meter
 from sidecar.state.observed import Observations
 from sidecar.state.sessions import Sessions
+from sidecar.state.suspicion import Suspicion
 from sidecar.telemetry import Telemetry
 from sidecar.tracing import Tracer
 from sidecar.types import Call, Decision, Features, Outcome, Reading
@@ -50,6 +52,7 @@ _FIXED: Final = (
     "tracing",
     "feedback",
     "learning",
+    "drift",
     "spending",
     "decision_cache.common",
     "limits.max_header_kb",
@@ -85,6 +88,8 @@ class Runtime:
     pinned: str | None = None  # the kill switch's model, while it is on
     learning: Learning | None = None  # scores of answers, and abilities that follow them
     budgets: Ledger | None = None  # what was spent, where anything limits it
+    suspicion: Suspicion = field(init=False)
+    drift: Monitor = field(init=False)
     readings: DecisionCache = field(init=False)
     sessions: Sessions = field(init=False)
 
@@ -95,6 +100,13 @@ class Runtime:
         talk = self.snapshot.config.sessions
         self.sessions = Sessions(talk.entries, talk.ttl_s, registry=meter.registry)
         self.telemetry.config_generation.value = self.snapshot.generation
+        self.suspicion = Suspicion(meter.registry)
+        self.drift = Monitor(
+            self.snapshot.config.drift,
+            meter.registry,
+            self.config_file.parent,
+            self.abilities.encoder if self.abilities else "",
+        )
         self.dispatcher = Dispatcher(self.upstreams, self.health, self.deadlines)
 
     def view(self, call: Call, snapshot: Snapshot) -> View:
@@ -135,6 +147,8 @@ class Runtime:
         if self.learning is not None:
             self.learning.remember(call, decision, outcome)
         self.sessions.remember(call, decision, outcome, snapshot)
+        if call.model in snapshot.routes:
+            self.drift.remember(call, decision)
         if self.budgets is not None:
             self.budgets.charge(call, decision, outcome, snapshot)
 

@@ -78,9 +78,13 @@ def _show(report: dict[str, Any]) -> None:
         if report[key]:
             sums.add_row(name, str(report[key]))
     console.print(sums)
+    if report["scores"]:
+        console.print(f"{report['scores']} scores, mean {report['score']:.3f}")
+    _trials(console, report)
     for title in ("routes", "models", "tenants"):
         table = Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0))
-        for column in ("", "requests", "paid USD", "always strong USD", "fallbacks", "failed"):
+        for column in ("", "requests", "paid USD", "always strong USD", "chance", "score",
+                       "flips", "fallbacks", "failed"):  # fmt: skip
             table.add_column(column, justify="right" if column else "left")
         for name, row in report[title].items():
             table.add_row(
@@ -88,8 +92,56 @@ def _show(report: dict[str, Any]) -> None:
                 str(row["requests"]),
                 f"{row['cost_usd']:.4f}",
                 f"{row['cost_strong_usd']:.4f}",
+                _said(row["chance"]),
+                _said(row["score"]),
+                str(sum(row["suspicious_flips"].values())),
                 str(row["fallbacks"]),
                 str(row["failed"]),
             )
         console.print()
         console.print(table)
+
+
+def _trials(console: Any, report: dict[str, Any]) -> None:
+    """Shadows, arms with their intervals, and drift, where the log has any."""
+    from rich.table import Table  # noqa: PLC0415
+
+    for name, row in report["shadows"].items():
+        share = row["saved_share"]
+        console.print(
+            f"shadow {name}: {row['requests']} requests, "
+            f"{row['shadow_usd']:.4f} in place of {row['cost_usd']:.4f} USD"
+            + (f" ([bold]{share:.1%}[/] saved)" if share is not None else "")
+            + f", chance {_said(row['chance']['mean'])} in place of "
+            f"{_said(row['chance_live']['mean'])}, {row['undecided']} undecided"
+        )
+    for route, arms in report["arms"].items():
+        title = f"arms of {route} (mean and 95 % interval)"
+        table = Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0))
+        for column in ("", "requests", "USD a request", "chance", "score", "failed"):
+            table.add_column(column, justify="right" if column else "left")
+        for name, arm in arms.items():
+            table.add_row(
+                name,
+                str(arm["requests"]),
+                *(_interval(arm[key]) for key in ("cost_usd", "chance", "score")),
+                _interval({**arm["failed_share"], "mean": arm["failed_share"]["share"]}),
+            )
+        console.print()
+        console.print(table)
+    drift = report["drift"]
+    if drift is not None:
+        said = ", ".join(f"{signal} {value:.2f}" for signal, value in drift["psi"].items())
+        alarm = f" [bold red]look at: {', '.join(drift['alarms'])}[/]" if drift["alarms"] else ""
+        console.print(f"drift of the last {drift['window']} requests (PSI): {said}{alarm}")
+
+
+def _said(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"
+
+
+def _interval(figure: dict[str, Any]) -> str:
+    if figure["mean"] is None:
+        return ""
+    ends = figure["interval"]
+    return f"{figure['mean']:.4g}" + (f" ({ends[0]:.4g} to {ends[1]:.4g})" if ends else "")

@@ -10,12 +10,17 @@ assumed. Answers of unknown cost are left out of both sums and counted apart.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 import orjson
+
+from sidecar.drift import ABSTAINED, ALARM, Window
+from sidecar.offline.trials import Trials
+
+_LEAST: Final = 50  # requests of a window that says something
 
 
 @dataclass(slots=True)
@@ -30,9 +35,19 @@ class Share:
     cost_strong_usd: float = 0.0
     retries_usd: float = 0.0
     by_reason: dict[str, int] = field(default_factory=dict)
+    chances: int = 0  # requests whose model had a predicted chance
+    chance_sum: float = 0.0
+    scores: int = 0  # that came back for them
+    score_sum: float = 0.0
+    flips: dict[str, int] = field(default_factory=lambda: {"up": 0, "down": 0})
 
-    def add(self, row: Mapping[str, Any]) -> None:
+    def add(self, row: Mapping[str, Any], chance: float | None) -> None:
         self.requests += 1
+        if chance is not None:
+            self.chances += 1
+            self.chance_sum += chance
+        if row.get("flip") in self.flips:
+            self.flips[row["flip"]] += 1
         reason = str(row["answered"])
         kind = "fallback" if reason.startswith("fallback:") else reason
         self.by_reason[kind] = self.by_reason.get(kind, 0) + 1
@@ -49,9 +64,18 @@ class Share:
             self.cost_usd += row["cost_usd"]
             self.cost_strong_usd += row["cost_strong_usd"]
 
+    def score(self, value: float) -> None:
+        """A line of feedback."""
+        self.scores += 1
+        self.score_sum += value
+
     def as_dict(self) -> dict[str, Any]:
         return {
             "requests": self.requests,
+            "chance": round(self.chance_sum / self.chances, 4) if self.chances else None,
+            "scores": self.scores,
+            "score": round(self.score_sum / self.scores, 4) if self.scores else None,
+            "suspicious_flips": dict(self.flips),
             "unknown_cost": self.unknown,
             "failed": self.failed,
             "fallbacks": self.fallbacks,
@@ -59,6 +83,40 @@ class Share:
             "cost_strong_usd": round(self.cost_strong_usd, 6),
             "retries_usd": round(self.retries_usd, 6),
             "reasons": dict(sorted(self.by_reason.items())),
+        }
+
+
+@dataclass(slots=True)
+class Drift:
+    """The last tenth of a log's routed requests against those before, without labels.
+
+    ``rows`` are (difficulty, ood, length, abstained); a log is as long as it is, so they
+    are kept rather than guessed at: four numbers a request.
+    """
+
+    rows: list[tuple[float | None, float | None, float | None, bool]] = field(default_factory=list)
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        if row["route"] == "-":
+            return
+        reading = row.get("reading") or {}
+        ood = reading.get("ood")
+        lost = row["reason"] in ABSTAINED or (ood is not None and ood > 0.5)
+        self.rows.append((reading.get("difficulty"), ood, row["tokens"]["input"], lost))
+
+    def as_dict(self) -> dict[str, Any] | None:
+        cut = len(self.rows) - len(self.rows) // 10
+        if len(self.rows) - cut < _LEAST:
+            return None
+        before, after = Window(), Window()
+        for place, row in enumerate(self.rows):
+            (before if place < cut else after).add(*row)
+        index = after.against(before)
+        return {
+            "reference": before.requests,
+            "window": after.requests,
+            "psi": {signal: round(value, 4) for signal, value in index.items()},
+            "alarms": [signal for signal, value in index.items() if value >= ALARM],
         }
 
 
@@ -75,6 +133,8 @@ class Report:
     last: datetime | None = None
     bad_lines: int = 0
     router_usd: float = 0.0
+    trials: Trials = field(default_factory=Trials)
+    drift: Drift = field(default_factory=Drift)
 
     @property
     def saved_usd(self) -> float:
@@ -97,6 +157,8 @@ class Report:
             "from": self.first.isoformat() if self.first else None,
             "to": self.last.isoformat() if self.last else None,
             "bad_lines": self.bad_lines,
+            **self.trials.as_dict(),
+            "drift": self.drift.as_dict(),
             "routes": {name: share.as_dict() for name, share in sorted(self.routes.items())},
             "models": {name: share.as_dict() for name, share in sorted(self.models.items())},
             "tenants": {name: share.as_dict() for name, share in sorted(self.tenants.items())},
@@ -112,25 +174,50 @@ def summed(lines: Iterable[bytes], router_usd_per_hour: float = 0.0) -> Report:
         try:
             row = orjson.loads(line)
             if row.get("kind") == "feedback":
+                _score(report, row)
                 continue
             when = datetime.fromisoformat(row["time"])
-            report.total.add(row)
+            chance = _chance(row)
+            report.total.add(row, chance)
         except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError):
             report.bad_lines += 1
             continue
         report.first = when if report.first is None else min(report.first, when)
         report.last = when if report.last is None else max(report.last, when)
         report.decision_ms.append(float(row["ms"]["decision"]))
-        for shares, key in (
-            (report.routes, row["route"]),
-            (report.models, row["model"]),
-            (report.tenants, row["tenant"] or "-"),
-        ):
-            shares.setdefault(str(key), Share()).add(row)
+        for share in _shares(report, row):
+            share.add(row, chance)
+        report.trials.add(row, chance)
+        report.drift.add(row)
     if report.first and report.last:
         hours = (report.last - report.first).total_seconds() / 3600
         report.router_usd = hours * router_usd_per_hour
     return report
+
+
+def _shares(report: Report, row: Mapping[str, Any]) -> Iterator[Share]:
+    for shares, key in (
+        (report.routes, row["route"]),
+        (report.models, row["model"]),
+        (report.tenants, row["tenant"] or "-"),
+    ):
+        yield shares.setdefault(str(key), Share())
+
+
+def _score(report: Report, row: Mapping[str, Any]) -> None:
+    value = float(row["score"])
+    report.total.score(value)
+    for share in _shares(report, row):
+        share.score(value)
+    report.trials.score(row)
+
+
+def _chance(row: Mapping[str, Any]) -> float | None:
+    """The chance of the model that answered, as it was decided with."""
+    for candidate in row["candidates"]:
+        if candidate["model"] == row["model"]:
+            return None if candidate["p"] is None else float(candidate["p"])
+    return None
 
 
 def _at(ordered: list[float], share: float) -> float | None:

@@ -15,6 +15,7 @@ from pydantic import Field
 from sidecar.config.schema.base import Listen, Name, Seconds, Section
 from sidecar.config.schema.budgets import Budget, Redis, Spending
 from sidecar.config.schema.classifier import Classifier, Triton
+from sidecar.config.schema.drift import Drift
 from sidecar.config.schema.experiments import Arm, Split
 from sidecar.config.schema.learning import Feedback, Learning
 from sidecar.config.schema.memory import DecisionCache, Sessions
@@ -33,6 +34,7 @@ __all__ = [
     "Dashboard",
     "DecisionCache",
     "DecisionLog",
+    "Drift",
     "Ensemble",
     "Feedback",
     "Learning",
@@ -86,5 +88,6 @@ class Config(Section):
     tracing: Tracing | None = None
     budgets: dict[Name, Budget] = Field(default={})
     spending: Spending = Spending()
+    drift: Drift = Drift()
     limits: Limits = Limits()
     drain_s: Seconds = 30.0
