@@ -12,7 +12,7 @@ import pytest
 from sidecar.cli import main
 from sidecar.errors import ConfigError
 from tests.conftest import Running, Start
-from tests.support.raw_upstream import RawUpstream, stream
+from tests.support.raw_upstream import RawUpstream, Seen, answer, stream
 from tests.support.wire import Reply, Wire, chat, exchange, post
 
 
@@ -41,10 +41,17 @@ async def logged(sidecar: Running, tmp_path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
 
 
+async def thinking(seen: Seen, writer: asyncio.StreamWriter) -> None:
+    """Answers after the time that any model takes: a shadow has its reading by then."""
+    await asyncio.sleep(0.7)
+    await answer()(seen, writer)
+
+
 async def test_a_shadow_decides_and_nobody_acts_on_it(
     start: Start, trying: dict[str, Any], tmp_path: Path, upstream: RawUpstream, second: RawUpstream
 ) -> None:
     sidecar = await start(trying)
+    second.script = thinking
     for text in ("hello", "HARD"):
         assert (await ask(sidecar, text)).header("x-router-model") == ["large"]
     assert upstream.seen == []
