@@ -59,14 +59,13 @@ export function histogram(box, { bounds_s: bounds, counts }, deadline) {
     bar.append(shape("title", {}, `${told}: ${value} (${total ? ((100 * value) / total).toFixed(1) : 0} %)`));
     picture.append(bar);
     if (i < bounds.length && (step > 30 || i % 2 === 1)) {
-      picture.append(shape("text", { class: "tick", x: (i + 1) * step, y: height - 9, "text-anchor": "middle" }, label(upper)));
+      picture.append(shape("text", { class: "tick", x: (i + 1) * step, y: height - 9, "text-anchor": "middle" }, i === bounds.length - 1 ? `${label(upper)} ms` : label(upper)));
     }
     if (limit > lower && limit <= upper) {
       const within = upper === Infinity ? 0.5 : (limit - lower) / (upper - lower);
       line = (i + within) * step;
     }
   });
-  picture.append(shape("text", { class: "tick unit", x: width, y: height - 9, "text-anchor": "end" }, "ms"));
   const left = line > width - 120;
   picture.append(shape("line", { class: "deadline", x1: line, x2: line, y1: 4, y2: height - low }));
   picture.append(shape("text", { class: "deadline-name", x: line + (left ? -6 : 6), y: 14, "text-anchor": left ? "end" : "start" }, `deadline ${deadline} ms`));

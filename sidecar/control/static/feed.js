@@ -93,7 +93,7 @@ export class Feed {
     if (row.prompt) prompt.append(el("q", {}, row.prompt.replace(/\s+/g, " ")));
     else if (reading) {
       prompt.append(
-        el("span", { class: "task" }, (reading.task || "unread").replace("_", " ")),
+        el("span", { class: "task" }, (reading.task || row.dialect).replace("_", " ")),
         meter(reading.difficulty),
       );
     } else prompt.append(el("span", { class: "faint" }, row.dialect));

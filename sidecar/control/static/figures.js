@@ -1,7 +1,7 @@
 // Everything above the decisions: money, key figures, charts, health.
 
 import { histogram, quantile, spark } from "./charts.js";
-import { because, count, el, ms, percent, span, tone, usd } from "./words.js";
+import { because, count, el, ms, percent, plural, span, tone, usd } from "./words.js";
 
 const ROOM = 120;
 const at = (id) => document.getElementById(id);
@@ -37,9 +37,10 @@ export class Figures {
     at("bar-strong").style.width = `${(100 * f.cost_strong_usd) / most}%`;
     at("versus").setAttribute("aria-label", `Spent ${usd(f.cost_usd)}; always the strongest would have cost ${usd(f.cost_strong_usd)}`);
     const left = [];
-    if (f.unknown_cost) left.push(`${count(f.unknown_cost)} answers whose tokens nobody counted are left out`);
-    if (f.attempts_failed) left.push(`${count(f.attempts_failed)} failed attempts, of unknown cost, too`);
-    write("money-note", `For the tokens that upstreams counted, at the configured prices.${left.length ? ` ${left.join("; ")}.` : ""}`);
+    if (f.unknown_cost) left.push(`${plural(f.unknown_cost, "answer")} whose tokens nobody counted`);
+    if (f.attempts_failed) left.push(plural(f.attempts_failed, "failed attempt"));
+    write("money-note", `For the tokens that upstreams counted, at the configured prices.${left.length ? ` Left out: ${left.join(", ")}.` : ""}`);
+    at("saved-share").classList.toggle("faint", !(saved > 0));
   }
 
   tiles({ figures: f, now, state }) {
@@ -115,7 +116,7 @@ export class Figures {
       return el("li", { class: rests ? "rests" : "" },
         el("i", { class: "lamp", "aria-hidden": "true" }),
         el("span", { class: "who" }, row.name, el("small", {}, row.url.replace(/^https?:\/\//, ""))),
-        el("span", { class: "n" }, rests ? (some ? `rests in ${row.resting} of ${workers}` : "rests: breaker open") : "asked", el("small", {}, `${count(row.in_flight)} in flight`)));
+        el("span", { class: "n" }, rests ? (some ? `rests in ${row.resting} of ${workers}` : "rests: breaker open") : "in use", el("small", {}, `${count(row.in_flight)} in flight`)));
     }));
   }
 

@@ -15,6 +15,10 @@ export function count(value) {
   return Math.round(value).toLocaleString("en-US");
 }
 
+export function plural(value, noun) {
+  return `${count(value)} ${noun}${value === 1 ? "" : "s"}`;
+}
+
 export function ms(value) {
   if (value === null || value === undefined || Number.isNaN(value)) return "–";
   if (value >= 10000) return (value / 1000).toFixed(1) + " s";
