@@ -178,12 +178,28 @@ ROWS: Final[list[tuple[str, list[Panel]]]] = [
             ),
             (
                 "Scores", "The mean score that came for answers, by model.", "timeseries",
-                "percentunit", 12, [(mean("router_feedback_score", "model"), "{{model}}")],
+                "percentunit", 8, [(mean("router_feedback_score", "model"), "{{model}}")],
             ),
             (
                 "Asked again", "Requests that asked anew what had just been answered.",
-                "timeseries", "reqps", 12,
+                "timeseries", "reqps", 8,
                 [(per_second("router_regenerates_total", "model"), "{{model}}")],
+            ),
+            (
+                "Conversations", "Turns a second by what became of them, and how many are kept.",
+                "timeseries", "reqps", 8,
+                [(per_second("router_session_turns_total", "result"), "{{result}}"),
+                 (f"sum({series('router_sessions')})", "kept")],
+            ),
+            (
+                "Budgets", "The share used, by whoever used most of it.", "timeseries",
+                "percentunit", 12,
+                [(f"max by (budget) ({series('router_budget_used')})", "{{budget}}")],
+            ),
+            (
+                "Budgets used up", "Requests that came when one was.", "timeseries", "reqps", 12,
+                [(per_second("router_budget_exhausted_total", "budget", "at_limit"),
+                  "{{budget}} {{at_limit}}")],
             ),
         ],
     ),
