@@ -48,7 +48,7 @@ def alerts() -> list[dict[str, Any]]:
 def scraped() -> Mapping[str, frozenset[str]]:
     """Every series name that a scrape can hold, with its labels, from the documentation."""
     rows = re.findall(
-        r"^\| `(router_\w+)` \| (\w+) \|([^|]*)\|",
+        r"^\| `((?:router|inject)_\w+)` \| (\w+) \|([^|]*)\|",
         (ROOT / "docs" / "metrics.md").read_text(),
         re.MULTILINE,
     )
@@ -62,7 +62,7 @@ def scraped() -> Mapping[str, frozenset[str]]:
 
 def selectors(expr: str) -> Iterator[tuple[str, list[str]]]:
     """Every series an expression asks for, and the labels it asks of it."""
-    for name, matchers in re.findall(r"\b(router_\w+)(?:\{([^}]*)\})?", expr):
+    for name, matchers in re.findall(r"\b((?:router|inject)_\w+)(?:\{([^}]*)\})?", expr):
         yield name, re.findall(r"(\w+)\s*(?:=~|!~|!=|=)", matchers)
 
 

@@ -32,7 +32,7 @@ def made_in_the_code() -> Iterator[tuple[str, str, tuple[str, ...]]]:
 
 def documented() -> Iterator[tuple[str, str, tuple[str, ...]]]:
     rows = re.findall(
-        r"^\| `(router_\w+)` \| (\w+) \|([^|]*)\|",
+        r"^\| `((?:router|inject)_\w+)` \| (\w+) \|([^|]*)\|",
         (ROOT / "docs" / "metrics.md").read_text(),
         re.MULTILINE,
     )
