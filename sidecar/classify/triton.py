@@ -26,6 +26,7 @@ from sidecar.types import Features, Reading
 
 SHARE: Final = 0.6  # of the deadline, for the server, where no time is configured
 START_S: Final = 3.0  # to wait for the server when the process starts
+STALL: Final = 2.0  # shares of the deadline after which it was this process that stood still
 log = logging.getLogger("sidecar.classify")
 
 
@@ -70,6 +71,7 @@ class TritonClassifier:
         self._tasks: list[asyncio.Task[None]] = []
         self._closed = False
         self._failures = 0  # probes in a row
+        self._reads = True  # whether the last probe did
         self._wrong: ClassifierError = ClassifierDown("Triton has not answered yet")
 
     @property
@@ -129,7 +131,11 @@ class TritonClassifier:
         left = self._share - (self._loop.time() - began)
         done, _ = await asyncio.wait((call,), timeout=max(0.0, left))
         if not done:  # it finishes by itself, and its answer is dropped
-            raise self._failed("late", ClassifierLate("Triton's share of the deadline passed"))
+            late = ClassifierLate("Triton's share of the deadline passed")
+            if self._loop.time() - began > STALL * self._share:
+                self._calls.add(("late",))  # and not held against the server
+                raise late
+            raise self._failed("late", late)
         try:
             reading = call.result()
         except ClassifierLate as error:
@@ -165,9 +171,9 @@ class TritonClassifier:
 
     async def _probe(self) -> ClassifierError | None:
         # while requests are read well, they are the proof that it is fast enough
-        within_s = None if self._breaker.closed else self._share
+        self._reads = not self._breaker.closed
         try:
-            return await self._pool.verify(within_s)
+            return await self._pool.verify(self._share if self._reads else None)
         except Exception as error:  # whatever a server may send: it is not asked
             log.error("the probe of Triton failed: %s", trace(error))
             name = type(error).__name__
@@ -189,6 +195,8 @@ class TritonClassifier:
         """Act on a probe that found ``wrong``, or nothing; seconds until the next."""
         if wrong is None:
             self._failures = 0
+            if not self._breaker.closed and not self._reads:
+                return self._breaker.wait_s(0)  # it failed in use while it was looked at
             if not self._breaker.closed:
                 self._breaker.close()
                 log.info("Triton at %s is asked from now on", self._pool.url)

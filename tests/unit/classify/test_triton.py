@@ -147,6 +147,32 @@ async def test_without_a_cpu_path_the_reason_is_the_faults_own(
     assert (await classifier.classify(HELLO)).difficulty == 0.25
 
 
+async def test_a_process_that_stood_still_does_not_blame_the_server(
+    server: ScriptedTriton, make: Make
+) -> None:
+    classifier = make(cpu=True, deadline_ms=50, trip_after=1)
+    await classifier.start()
+    assert classifier.name == "triton"
+    asking = asyncio.create_task(classifier.classify(HELLO))
+    await asyncio.sleep(0)
+    time.sleep(0.3)  # noqa: ASYNC251  # a long turn of the event loop, whoever took it
+    assert (await asking).difficulty in {0.25, 0.75}
+    assert classifier.name == "triton"
+
+
+async def test_a_probe_that_read_nothing_does_not_bring_a_failing_server_back(
+    server: ScriptedTriton, make: Make
+) -> None:
+    classifier = make(trip_after=1, recheck_s=0.05)
+    await classifier.start()
+    server.failure = (grpc.StatusCode.INTERNAL, "broken")
+    with pytest.raises(ClassifierDown, match="broken"):
+        await classifier.classify(HELLO)
+    for _ in range(40):
+        await asyncio.sleep(0.01)
+        assert classifier.name == "none"
+
+
 async def test_an_answer_that_is_no_reading_is_refused(server: ScriptedTriton, make: Make) -> None:
     classifier = make()
     await classifier.start()
