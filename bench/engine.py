@@ -5,10 +5,11 @@
 Times `plan` and `choose` for every policy over a route of that many models, from the
 packaged catalogue, as a process that serves would run them: the ensemble with a library of
 10,000 prompts, what was observed of every model in the view, five rules before it. Policies
-take turns, one decision each, so that a busy moment hits all alike; the collector is off
+take turns, fifty decisions each, so that a busy moment hits all alike; the collector is off
 while a decision is timed, as a serving process freezes what it starts with. Beside wall
-time stands the process's own CPU time, which other processes do not swell. Also times the
-worst pattern found that a rule may have, on the text that a rule looks at.
+time stand the process's own CPU time, and a yardstick: a thousand turns of an empty Python
+loop in the same rounds, by which machines of other speed, or busy ones, compare. Also times
+the worst pattern found that a rule may have, on the text that a rule looks at.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bench import ground
 from sidecar import library
@@ -39,6 +41,7 @@ from sidecar.types import DOMAINS, TASKS, TIERS, Call, Prompt, Reading
 
 POLICIES = ("fixed", "rules", "threshold", "cost_quality", "bandit", "similarity", "ensemble")
 ENTRIES = 10_000
+BLOCK = 50  # decisions in a row by one policy
 WORST = (r".*a.{30}b", r"(.*a.{20}){2}c", r"([ab]*a[ab]{12}){3}c", r"(a?){50}a{50}b")
 ORDINARY = r"(?i)\b(prove|derive|integral|theorem)\b"
 
@@ -60,7 +63,8 @@ def measure(models: int, decisions: int) -> dict[str, Any]:
     rng = np.random.default_rng(0)
     catalogue = Catalogue.of(Bundle.load())
     specs = [model(name, i) for i, name in enumerate(catalogue.names[:models])]
-    routes = {policy: route(policy, specs, catalogue, rng) for policy in POLICIES}
+    near, stack = known(specs, catalogue, rng)
+    routes = {policy: route(policy, specs, near, stack) for policy in POLICIES}
     calls = [call(i) for i in range(64)]
     seen = [features_of(each.prompt) for each in calls]
     readings = [reading(rng, catalogue.demand) for _ in calls]
@@ -90,26 +94,36 @@ def measure(models: int, decisions: int) -> dict[str, Any]:
     )
     spent: dict[str, list[float]] = {name: [] for name in snapshots}
     cpu = dict.fromkeys(snapshots, 0.0)
-    for i in range(decisions + 100):
-        if i % 100 == 0:
-            gc.enable()
-            gc.collect()
-            gc.disable()
-        at = i % len(calls)
+    yardstick = []
+    for turn in range(1 + decisions // BLOCK):  # the first is not counted
+        gc.enable()
+        gc.collect()
+        gc.disable()
         for name, snapshot in snapshots.items():
-            began, used = time.perf_counter(), time.thread_time()
-            found = plan(calls[at], seen[at], snapshot, view)
-            if isinstance(found, Question):
-                choose(found, calls[at], readings[at], snapshot, view)
-            if i >= 100:
-                spent[name].append(time.perf_counter() - began)
-                cpu[name] += time.thread_time() - used
+            for i in range(turn * BLOCK, (turn + 1) * BLOCK):
+                at = i % len(calls)
+                began, used = time.perf_counter(), time.thread_time()
+                found = plan(calls[at], seen[at], snapshot, view)
+                if isinstance(found, Question):
+                    choose(found, calls[at], readings[at], snapshot, view)
+                if turn:
+                    spent[name].append(time.perf_counter() - began)
+                    cpu[name] += time.thread_time() - used
+            began = time.perf_counter()
+            for _ in range(1000):
+                pass
+            yardstick.append(time.perf_counter() - began)
     gc.enable()
     return {
         "models": models,
         "decisions": decisions,
+        "yardstick_us": {
+            "min": round(min(yardstick) * 1e6, 1),
+            "p50": round(float(np.percentile(yardstick, 50)) * 1e6, 1),
+        },
         "us": {
             name: {
+                "p10": round(float(np.percentile(times, 10)) * 1e6, 1),
                 "p50": round(float(np.percentile(times, 50)) * 1e6, 1),
                 "p99": round(float(np.percentile(times, 99)) * 1e6, 1),
                 "cpu_mean": round(cpu[name] / decisions * 1e6, 1),
@@ -132,18 +146,26 @@ def model(name: str, i: int) -> ModelSpec:
     )  # fmt: skip
 
 
-def route(
-    policy: str, specs: list[ModelSpec], catalogue: Catalogue, rng: np.random.Generator
-) -> RouteSpec:
-    names = tuple(spec.name for spec in specs)
+def drawn(rng: np.random.Generator, count: int, width: int) -> NDArray[np.float64]:
+    """Demand vectors [count, width] that vary as real ones do: mostly along a few directions."""
+    spread = np.geomspace(1.0, 0.05, width)
+    return np.asarray(rng.normal(size=(count, width)) * spread)
+
+
+def known(
+    specs: list[ModelSpec], catalogue: Catalogue, rng: np.random.Generator
+) -> tuple[library.Library, Stack]:
+    """A library with scores of every model, and a stack over it."""
     scores = {spec.ability: rng.random(ENTRIES) for spec in specs}
-    near = stack = None
-    if policy in ("similarity", "ensemble"):
-        demands = rng.normal(size=(ENTRIES, catalogue.demand))
-        marks = [str(i) for i in range(ENTRIES)]
-        near = library.build(catalogue.encoder, demands, marks, np.full(ENTRIES, np.nan), scores)
-        weights = Weights(slope=(1.0, 0.5, 0.1, 0.1, 0.1, 0.1), shift=0.0)
-        stack = Stack(catalogue.encoder, near.digest, VOTES, dict.fromkeys(scores, weights))
+    demands = drawn(rng, ENTRIES, catalogue.demand)
+    marks = [str(i) for i in range(ENTRIES)]
+    near = library.build(catalogue.encoder, demands, marks, np.full(ENTRIES, np.nan), scores)
+    weights = Weights(slope=(1.0, 0.5, 0.1, 0.1, 0.1, 0.1), shift=0.0)
+    return near, Stack(catalogue.encoder, near.digest, VOTES, dict.fromkeys(scores, weights))
+
+
+def route(policy: str, specs: list[ModelSpec], near: library.Library, stack: Stack) -> RouteSpec:
+    names = tuple(spec.name for spec in specs)
     when = [{"tenant": "nobody"}, {"keywords": ["indemnity", "liability"]}, {"regex": ORDINARY},
             {"min_tokens": 50_000}, {"task": "translation"}]  # fmt: skip
     return RouteSpec(
@@ -170,7 +192,7 @@ def reading(rng: np.random.Generator, width: int) -> Reading:
         return tuple(float(p) for p in rng.dirichlet(np.ones(n)))
 
     return Reading(
-        difficulty=float(rng.random()), demand=tuple(float(x) for x in rng.normal(size=width)),
+        difficulty=float(rng.random()), demand=tuple(drawn(rng, 1, width)[0].tolist()),
         task_probs=spread(len(TASKS)), domain_probs=spread(len(DOMAINS)),
         tier_probs=spread(len(TIERS)), ood=0.1, version="bench",
     )  # fmt: skip

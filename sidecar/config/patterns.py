@@ -13,7 +13,7 @@ import re2
 
 # RE2's instructions. On the text that a rule looks at (decide/rules.py) the worst
 # pattern found under it took 5 ms of one core and ordinary ones 10 us
-# (python -m bench.engine --patterns).
+# (python -m bench.engine).
 LARGEST: Final = 350
 
 
