@@ -98,6 +98,8 @@ class Connection(asyncio.Protocol):
         if not self.complete:
             return None
         chunks, self._chunks = self._chunks, []
+        self._unread = 0
+        self._resume()  # the next answer comes over this connection too
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
     async def pump(self, take: Take) -> None:

@@ -308,3 +308,14 @@ async def test_a_models_overrides_go_up_with_it_and_with_nobody_else(
         b'{"temperature":0.5,"model":"huge-1","max_completion_tokens":9,"messages":'
         b'[{"role":"system","content":"Think first."},{"role":"user","content":"hi"}] }'
     )
+
+
+@pytest.mark.parametrize("size", [60_000, 100_000, 200_000, 400_000])
+async def test_large_answers_over_one_connection_all_come_whole(
+    sidecar: Running, upstream: RawUpstream, size: int
+) -> None:
+    body = orjson.dumps({"object": "chat.completion", "choices": [], "padding": "x" * size})
+    upstream.script = answer(body)
+    for _ in range(5):
+        reply = await ask(sidecar, post(chat()))
+        assert (reply.status, reply.body) == (200, body)
