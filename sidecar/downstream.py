@@ -39,12 +39,28 @@ class Wire(Protocol):
     def abort(self) -> None: ...
 
 
+class Copy:
+    """A body taken down as it goes, up to ``most`` bytes; ``data`` is None beyond them."""
+
+    __slots__ = ("_most", "data")
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self.data: bytearray | None = bytearray()
+
+    def add(self, piece: bytes) -> None:
+        if self.data is not None:
+            self.data += piece
+            if len(self.data) > self._most:
+                self.data = None
+
+
 class Downstream:
     """The answer to one request. Used once, by one task."""
 
     __slots__ = (
         "_bodiless", "_chunked", "_head", "_http10", "_wire",
-        "bytes_sent", "ended", "keep_alive", "started",
+        "bytes_sent", "copy", "ended", "keep_alive", "started",
     )  # fmt: skip
 
     def __init__(
@@ -59,6 +75,7 @@ class Downstream:
         self.started = False
         self.ended = False
         self.bytes_sent = 0  # of the body
+        self.copy: Copy | None = None  # takes the body down beside the caller
 
     def start(self, status: int, reason: str, lines: bytes, length: bytes | int | None) -> None:
         """Give the head. Without a ``length`` the body is chunked, or ends the connection.
@@ -93,6 +110,8 @@ class Downstream:
             data, self._head = self._head + data, b""
         wire = self._wire
         wire.write(data)
+        if self.copy is not None:
+            self.copy.add(piece)
         self.bytes_sent += size
         return wire.full
 
@@ -113,6 +132,8 @@ class Downstream:
             data, self._head = self._head + data, b""
         if data:
             self._wire.write(data)
+        if self.copy is not None and size:
+            self.copy.add(last)
         self.bytes_sent += size
         self.ended = True
 

@@ -40,6 +40,8 @@ def parse(received: Received) -> Call:
         needs=asked.needs,
         input_tokens=input_bound(len(received.body), asked),
         max_output_tokens=asked.max_output_tokens,
+        temperature=asked.temperature,
+        stateful=asked.stateful,
         hints=wishes,
         passed=received.head.passed,
         query=received.query,

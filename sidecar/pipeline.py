@@ -15,7 +15,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Final
 
-from sidecar.account import entry, record
+from sidecar.account import Record, entry, record
 from sidecar.clock import Clock
 from sidecar.config.snapshot import Snapshot
 from sidecar.decide import View, choose, fall_back, plan
@@ -30,6 +30,7 @@ from sidecar.errors import (
 from sidecar.features import features_of
 from sidecar.parse import Received, parse
 from sidecar.relay import Relay
+from sidecar.replay import decided, replay
 from sidecar.runtime import Runtime
 from sidecar.shadow import Shadow
 from sidecar.tracing import Trace
@@ -49,6 +50,15 @@ async def handle(received: Received, answer: Downstream, runtime: Runtime, clock
     # only a route's requests are read: one that names its model needs no encoder
     features = features_of(call.prompt) if call.model in snapshot.routes else UNREAD
     clock.lap("parse")
+    place = runtime.answers.look(call, snapshot, runtime.pinned)
+    if place is not None and place.kept is not None:
+        decision = decided(call, place.kept, place.age_s)
+        clock.lap("cache")
+        runtime.telemetry.decided(decision, clock, runtime.classifier.name)
+        how = replay(call, decision, place.kept, place.age_s, answer=answer, clock=clock)
+        runtime.telemetry.account(decision, how, snapshot)
+        _note(record(call, decision, how, snapshot, clock), traced, runtime)
+        return
     decision = await decide(call, features, snapshot, runtime, clock)
     runtime.telemetry.decided(decision, clock, runtime.classifier.name)
 
@@ -59,7 +69,11 @@ async def handle(received: Received, answer: Downstream, runtime: Runtime, clock
         clock.lap("upstream")
         relay = Relay(call, attempt, answer, clock)
         outcome = relay.outcome
+        if place is not None:
+            answer.copy = place.copy()
         await relay.run(decision, runtime.deadlines)
+        if place is not None and answer.copy is not None:
+            runtime.answers.keep(place, answer.copy, attempt, relay.outcome())
     except UpstreamsFailed as exc:
         outcome = partial(unanswered, decision, clock, exc)
         raise
@@ -70,15 +84,20 @@ async def handle(received: Received, answer: Downstream, runtime: Runtime, clock
         price = snapshot.models[decision.model].price.output
         flip = runtime.suspicion.notice(call, features, decision, price)
         over = record(call, decision, how, snapshot, clock, shadow=what_if, flip=flip)
-        runtime.recent.note(over)
-        if runtime.decisions is not None:
-            runtime.decisions.write(entry(over))
-        if traced is not None and runtime.tracer is not None:
-            runtime.tracer.end(traced, over)
+        _note(over, traced, runtime)
         try:
             runtime.remember(call, decision, how, snapshot)
         except Exception as exc:  # what is not remembered must not cost the answer
             log.error("a request was not remembered: %s", trace(exc))
+
+
+def _note(over: Record, traced: Trace | None, runtime: Runtime) -> None:
+    """Write down a request that is over, wherever one is written down."""
+    runtime.recent.note(over)
+    if runtime.decisions is not None:
+        runtime.decisions.write(entry(over))
+    if traced is not None and runtime.tracer is not None:
+        runtime.tracer.end(traced, over)
 
 
 def unanswered(decision: Decision, clock: Clock, failed: UpstreamsFailed | None = None) -> Outcome:

@@ -32,6 +32,7 @@ from sidecar.state.drift import Monitor
 from sidecar.state.learning import Learning
 from sidecar.state.meter import Meter
 from sidecar.state.observed import Observations
+from sidecar.state.response_cache import ResponseCache
 from sidecar.state.sessions import Sessions
 from sidecar.state.suspicion import Suspicion
 from sidecar.telemetry import Telemetry
@@ -92,11 +93,13 @@ class Runtime:
     drift: Monitor = field(init=False)
     readings: DecisionCache = field(init=False)
     sessions: Sessions = field(init=False)
+    answers: ResponseCache = field(init=False)
 
     def __post_init__(self) -> None:
         cache = self.snapshot.config.decision_cache
         meter = Meter(self.telemetry.registry)
         self.readings = DecisionCache(cache.entries, cache.ttl_s, near=cache.near, meter=meter)
+        self.answers = ResponseCache(meter)
         talk = self.snapshot.config.sessions
         self.sessions = Sessions(talk.entries, talk.ttl_s, registry=meter.registry)
         self.telemetry.config_generation.value = self.snapshot.generation
@@ -203,6 +206,8 @@ class Runtime:
         self.snapshot = self.learning.reloaded(new) if self.learning else new
         cache = new.config.decision_cache
         self.readings.bound(cache.entries, cache.ttl_s, near=cache.near)
+        if new.digest != old.digest:
+            self.answers.clear()
         self.sessions.bound(new.config.sessions.entries, new.config.sessions.ttl_s)
         self.telemetry.config_generation.value = new.generation
         return new

@@ -161,6 +161,8 @@ class Call:
     passed: Passed = Passed()  # headers to send up
     query: str = ""  # of the request's URL, as it came
     usage_edit: Edit | None = None  # asks a stream to count its tokens, where the app did not
+    temperature: float | None = None  # as asked
+    stateful: bool = False  # it continues or leaves something at the upstream
 
 
 @dataclass(frozen=True, slots=True)

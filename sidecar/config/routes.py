@@ -68,6 +68,7 @@ def compile_route(
         library=near,
         stack=stacked,
         cascade=route.cascade,
+        response_cache=route.response_cache,
     )
 
 

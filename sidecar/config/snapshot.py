@@ -16,7 +16,7 @@ from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
 
 from sidecar.config.patterns import Pattern
-from sidecar.config.schema import Cascade, Config, Similarity, Timeouts, When
+from sidecar.config.schema import Cascade, Config, ResponseCache, Similarity, Timeouts, When
 from sidecar.dialects.overrides import Overrides
 from sidecar.library import Library
 from sidecar.stack import Stack
@@ -174,6 +174,7 @@ class RouteSpec:
     split_by: str = ""  # session | tenant | request
     salt: str = ""
     cascade: Cascade = _CASCADE
+    response_cache: ResponseCache | None = None  # where answers may be given again
 
 
 class Abilities(Protocol):

@@ -34,6 +34,8 @@ class Asked:
     media_bytes: int  # of the body that are images, audio or files, not text
     messages: int
     max_output_tokens: int | None
+    temperature: float | None = None
+    stateful: bool = False  # it continues or leaves something at the upstream
 
 
 @dataclass(frozen=True, slots=True)

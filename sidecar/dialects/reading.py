@@ -17,6 +17,9 @@ STRING: Final = ((str,), "a string")
 ARRAY: Final = ((list,), "an array")
 OBJECT: Final = ((dict,), "an object")
 
+# Fields that tie a request to what an upstream keeps, or make it keep something running.
+_STATE: Final = ("previous_response_id", "conversation", "background", "container", "mcp_servers")
+
 Types = Mapping[str, tuple[tuple[type, ...], str]]
 
 
@@ -97,6 +100,8 @@ class Tally:
             media_bytes=self.media_bytes,
             messages=self.messages,
             max_output_tokens=max_output_tokens,
+            temperature=body.get("temperature"),
+            stateful=any(map(body.get, _STATE)),
         )
 
 

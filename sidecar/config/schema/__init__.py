@@ -18,7 +18,7 @@ from sidecar.config.schema.classifier import Classifier, Triton
 from sidecar.config.schema.drift import Drift
 from sidecar.config.schema.experiments import Arm, Split
 from sidecar.config.schema.learning import Feedback, Learning
-from sidecar.config.schema.memory import DecisionCache, Sessions
+from sidecar.config.schema.memory import DecisionCache, ResponseCache, Sessions
 from sidecar.config.schema.overrides import Overrides, SystemPrompt
 from sidecar.config.schema.policies import Cascade, Ensemble, Similarity
 from sidecar.config.schema.routes import Route, Rule, TimeWindow, When
@@ -45,6 +45,7 @@ __all__ = [
     "Price",
     "Prices",
     "Redis",
+    "ResponseCache",
     "Route",
     "Rule",
     "Section",

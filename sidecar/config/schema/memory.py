@@ -19,6 +19,16 @@ class Sessions(Section):
     cache_ttl_s: Seconds = 300.0  # how long an upstream keeps what it has cached
 
 
+class ResponseCache(Section):
+    """Whole answers of one route, for the same request again."""
+
+    ttl_s: Seconds = 600.0
+    max_mb: Annotated[float, Field(gt=0, le=65_536)] = 64.0
+    sampled: bool = False  # also requests whose temperature is not 0
+    tools: bool = False  # also requests that offer or use tools
+    shared: bool = False  # one caller's answers to another
+
+
 class DecisionCache(Section):
     """The encoder's readings, by text."""
 

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 from sidecar.config.patterns import usable
 from sidecar.config.schema.base import Name, Section, Share, Usd
 from sidecar.config.schema.experiments import Split
+from sidecar.config.schema.memory import ResponseCache
 from sidecar.config.schema.policies import Cascade, Ensemble, Similarity
 
 Clock = Annotated[str, Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")]
@@ -103,6 +104,7 @@ class Route(Section):
     shadow: Name | None = None  # a route whose decisions are logged beside those that act
     split: Split | None = None
     cascade: Cascade = Cascade()
+    response_cache: ResponseCache | None = None
 
     @field_validator("models")
     @classmethod
