@@ -115,7 +115,9 @@ def _started_mock(command: Sequence[str]) -> Iterator[str]:
 
 
 @contextmanager
-def sidecar(config: dict[str, Any], fault: str | None = None) -> Iterator[Sidecar]:
+def sidecar(
+    config: dict[str, Any], fault: str | None = None, workers: int = 1
+) -> Iterator[Sidecar]:
     """A real ``sidecar serve`` over ``config``, ready; with ``fault``, ``bench.drill``'s."""
     with tempfile.TemporaryDirectory() as folder:
         listen, admin = free_port(), free_port()
@@ -126,6 +128,7 @@ def sidecar(config: dict[str, Any], fault: str | None = None) -> Iterator[Sideca
             program = ["bench.drill", "sidecar", "--fault", fault]
         command = [sys.executable, "-m", *program, "--config", str(file)]
         command += ["--listen", f"127.0.0.1:{listen}", "--admin", f"127.0.0.1:{admin}"]
+        command += ["--workers", str(workers)] if workers > 1 else []
         log = Path(folder, "log")
         began = time.perf_counter()
         with process(command, log) as running:
