@@ -32,13 +32,12 @@ from sidecar.downstream import Copy
 from sidecar.encoder.bundle import Bundle
 from sidecar.encoder.model import OnnxEncoder
 from sidecar.features import features_of
-from sidecar.metrics import Registry
 from sidecar.parse import Received, parse
 from sidecar.state.decision_cache import DecisionCache
 from sidecar.state.lru import Lru
 from sidecar.state.response_cache import key_of
 from sidecar.types import Call, Prompt
-from tests.support.builders import snapshot
+from tests.support.builders import model, snapshot
 
 BATCH = 100
 
@@ -85,7 +84,7 @@ def asked(text: str) -> Call:
 
 def response_cache(entries: int) -> dict[str, Any]:
     """The digest of a request and the look-up by it, together."""
-    over = snapshot([])
+    over = snapshot([model("large")])
     settings = schema.ResponseCache(max_mb=1000)
     route = replace(over.routes["auto"], response_cache=settings)
     kept: Lru[bytes, bytes] = Lru(entries, 3600.0)
