@@ -189,7 +189,11 @@ def decision_ms(clock: Clock) -> float:
 
 
 def _decision_ms(laps: Mapping[str, float]) -> float:
-    return sum(ms for stage, ms in laps.items() if stage != "upstream")
+    total = 0.0
+    for stage, ms in laps.items():
+        if stage != "upstream":
+            total += ms
+    return total
 
 
 def _rounded(value: float | None) -> float | None:

@@ -9,58 +9,30 @@ other answer is the caller's, 4xx and 3xx included.
 
 from __future__ import annotations
 
+import asyncio
+import random
 import time
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Final
-from urllib.parse import unquote_plus
 
-import orjson
-
-from sidecar import headers
+from sidecar.attempt import Attempt, Step, ask
 from sidecar.clock import Deadlines
 from sidecar.config.schema import Cascade
 from sidecar.config.snapshot import ModelSpec, Snapshot, UpstreamSpec
 from sidecar.decide.answer_check import fault
 from sidecar.decide.experiment import under
-from sidecar.dialects import DIALECTS, overrides
 from sidecar.dialects.answers import said
-from sidecar.dialects.base import Dialect
-from sidecar.dialects.body import edited
-from sidecar.errors import UpstreamBroken, UpstreamError, UpstreamsFailed, UpstreamTimeout
-from sidecar.headers import AnswerHead
-from sidecar.sse import UsageStrip
-from sidecar.tap import AnswerTap, BlindTap, StreamTap, Tap
-from sidecar.types import Call, Decision, Edit, Failure
-from sidecar.upstream.base import UpstreamResponse, Upstreams
-from sidecar.upstream.health import Health, Replica, retry_after
+from sidecar.errors import UpstreamBroken, UpstreamError, UpstreamsFailed
+from sidecar.tap import BlindTap
+from sidecar.types import Call, Decision, Failure
+from sidecar.upstream.base import Upstreams
+from sidecar.upstream.budget import RetryBudget
+from sidecar.upstream.health import Health, retry_after
 
 _RETRIED: Final = frozenset({408, 429})  # and 500 up
-# An unstreamed answer up to this size is whole before its first byte goes down,
-# so that one that breaks off can still be asked of the next model.
-_HOLD: Final = 1 << 18
-
-
-@dataclass(frozen=True, slots=True)
-class Attempt:
-    """An upstream that has begun to answer, and what of the answer is here already."""
-
-    model: ModelSpec
-    reason: str  # the decision's, or fallback:N
-    idle_s: float  # how long it may be silent
-    response: UpstreamResponse
-    head: AnswerHead
-    held: bytes
-    ended: bool  # the body is whole and in ``held``
-    streaming: bool
-    tap: Tap
-    strip: UsageStrip | None  # where the router asked for a count that the app did not
-    failures: tuple[Failure, ...]  # attempts before this one
-    _replica: Replica
-
-    def close(self) -> None:
-        """The answer is over, or nobody waits for it any more. To be called once."""
-        Health.ended(self._replica)
-        self.response.close()
+_FIRST_WAIT_S: Final = 0.25  # at most, before the first retry; doubled for each after it
+_LONGEST_WAIT_S: Final = 5.0
 
 
 class Dispatcher:
@@ -70,52 +42,124 @@ class Dispatcher:
         self.upstreams = upstreams
         self.health = health
         self.deadlines = deadlines
+        self._budgets: dict[str, RetryBudget] = {}  # by upstream's name
 
     async def dispatch(self, call: Call, decision: Decision, snapshot: Snapshot) -> Attempt:
         """The first candidate that begins to answer.
 
         A candidate with several replicas is asked at each that may be asked, the
-        least loaded first. Where all fail: the last upstream's own error, as an
+        least loaded first, then as often again as its upstream's ``retries`` and the
+        retry budget allow. Where all fail: the last upstream's own error, as an
         attempt to relay, or :class:`UpstreamsFailed` if none sent one.
         """
         trial = _Trial(call, self)
-        route = snapshot.routes.get(decision.route) if decision.tries else None
-        rules = under(route, decision.arm).cascade if route else None
+        steps = self._steps(decision, snapshot, trial)
         try:
-            for last_resort in (False, True):
-                for index, name in enumerate((decision.model, *decision.fallbacks)):
-                    model = snapshot.models[name]
-                    reason = f"fallback:{index}" if index else decision.reason
-                    trial.rules = rules if index < decision.tries else None
-                    tried: set[str] = set()
-                    while spec := self._next(model, tried, last_resort):
-                        tried.add(spec.base_url)
-                        attempt = await trial.at(spec, model, reason)
-                        if attempt is not None and trial.rules is not None:
-                            attempt = await trial.checked(attempt, trial.rules)
-                            if attempt is None:  # at another address it would be no better
-                                break
-                        if attempt is not None:
-                            trial.drop_rejected()
-                            return attempt
-                if trial.failures:  # else every breaker is open: then asking is all that is left
-                    break
+            for step in steps:
+                if step.wait_s:
+                    await asyncio.sleep(step.wait_s)
+                if step.spec.hedge_after_s is not None:
+                    attempt = await self._hedged(step, steps, trial)
+                else:
+                    attempt = await trial.of(step)
+                if attempt is not None:
+                    trial.drop_rejected()
+                    return attempt
             return trial.refused()
         except BaseException:
             trial.drop_refusal()
             trial.drop_rejected()
             raise
 
-    def _next(self, model: ModelSpec, tried: set[str], forced: bool) -> UpstreamSpec | None:
-        """Which address of ``model`` to ask now; None where none is left."""
-        spec = self.health.pick(model.replicas, tried, time.monotonic())
-        return model.upstream if spec is None and forced and not tried else spec
+    def _steps(self, decision: Decision, snapshot: Snapshot, trial: _Trial) -> Iterator[Step]:
+        """Whom to ask next, worked out when it is asked for."""
+        route = snapshot.routes.get(decision.route) if decision.tries else None
+        cascade = under(route, decision.arm).cascade if route else None
+        for last_resort in (False, True):
+            for index, name in enumerate((decision.model, *decision.fallbacks)):
+                reason = f"fallback:{index}" if index else decision.reason
+                rules = cascade if index < decision.tries else None
+                for step in self._of(snapshot.models[name], reason, rules, last_resort=last_resort):
+                    yield step
+                    if name in trial.unfit:  # at another address it would be no better
+                        break
+            if trial.failures:  # else every breaker is open: then asking is all that is left
+                return
+
+    def _of(
+        self, model: ModelSpec, reason: str, rules: Cascade | None, *, last_resort: bool
+    ) -> Iterator[Step]:
+        """One model's addresses, and those of them that are asked again."""
+        upstream, again = model.upstream, 0
+        budget = self._budget(upstream)
+        tried: set[str] = set()
+        while True:
+            spec = self.health.pick(model.replicas, tried, time.monotonic())
+            wait_s = 0.0
+            if spec is None and last_resort and not tried:
+                spec = upstream
+            elif spec is None and tried and again < upstream.retries:
+                again += 1
+                spec, wait_s = self._again(model, again)
+            if spec is None:
+                return
+            if tried and not budget.take(time.monotonic()):
+                return
+            if not tried:
+                budget.asked(upstream.retry_budget)
+            tried.add(spec.base_url)
+            yield Step(spec, model, reason, wait_s, rules)
+
+    def _again(self, model: ModelSpec, number: int) -> tuple[UpstreamSpec | None, float]:
+        """The address of ``model`` that may be asked again soonest, and when."""
+        now = time.monotonic()
+        rests = [(self.health.of(spec).rests_until - now, spec) for spec in model.replicas]
+        left, spec = min(rests, key=lambda rest: rest[0])
+        # at random, so that those who failed together do not come back together
+        jitter = random.uniform(0.1, 1.0) * _FIRST_WAIT_S * 2 ** (number - 1)  # noqa: S311
+        wait_s = max(0.0, left) + jitter
+        return (spec, wait_s) if wait_s <= _LONGEST_WAIT_S else (None, 0.0)
+
+    def _budget(self, upstream: UpstreamSpec) -> RetryBudget:
+        budget = self._budgets.get(upstream.name)
+        if budget is None:
+            budget = self._budgets[upstream.name] = RetryBudget(time.monotonic())
+        return budget
+
+    async def _hedged(self, first: Step, steps: Iterator[Step], trial: _Trial) -> Attempt | None:
+        """The first to begin of ``first`` and, where it is slow to, of those after it."""
+        running = {asyncio.ensure_future(trial.of(first)): first}
+        wait_s = first.spec.hedge_after_s
+        winner: Attempt | None = None
+        try:
+            while running and winner is None:
+                done, _ = await asyncio.wait(
+                    running, timeout=wait_s, return_when=asyncio.FIRST_COMPLETED
+                )
+                for task in done:
+                    step = running.pop(task)
+                    attempt = task.result()
+                    if attempt is not None and winner is not None:
+                        attempt.close()  # as good, and a moment later
+                        trial.overtaken(step)
+                    winner = winner or attempt
+                if not done:
+                    step_after = next(steps, None)
+                    wait_s = None if step_after is None else step_after.spec.hedge_after_s
+                    if step_after is not None:
+                        running[asyncio.ensure_future(trial.of(step_after))] = step_after
+        finally:
+            for task, step in running.items():
+                task.cancel()
+                trial.overtaken(step)
+            await asyncio.gather(*running, return_exceptions=True)
+        return winner and replace(winner, failures=tuple(trial.failures))
 
 
 class _Trial:
     """The attempts of one request, and what is left of those that failed."""
 
-    __slots__ = ("_call", "_fault", "_from", "_refusal", "_rejected", "failures", "rules")
+    __slots__ = ("_call", "_fault", "_from", "_refusal", "_rejected", "failures", "unfit")
 
     def __init__(self, call: Call, dispatcher: Dispatcher) -> None:
         self._call = call
@@ -123,15 +167,37 @@ class _Trial:
         self._refusal: Attempt | None = None  # an upstream's own error, the latest
         self._fault: UpstreamError | None = None
         self._rejected: Attempt | None = None  # an answer that its check did not pass
-        self.rules: Cascade | None = None  # of the check of the answer that comes next
         self.failures: list[Failure] = []
+        self.unfit: set[str] = set()  # models whose answer did not pass its check
 
-    async def at(self, spec: UpstreamSpec, model: ModelSpec, reason: str) -> Attempt | None:
-        """Ask ``model`` at ``spec``; None where it did not begin to answer."""
+    async def of(self, step: Step) -> Attempt | None:
+        """Ask as ``step`` says, and check the answer where it is to be checked."""
+        attempt = await self.at(step)
+        if attempt is None or step.rules is None:
+            return attempt
+        checked = await self.checked(attempt, step.rules)
+        if checked is None:
+            self.unfit.add(step.model.name)
+        return checked
+
+    def overtaken(self, step: Step) -> None:
+        """Note a request that another was quicker than: its upstream may charge for it."""
+        self.failures.append(Failure(step.model.name, "overtaken by a hedge"))
+
+    async def at(self, step: Step) -> Attempt | None:
+        """Ask as ``step`` says; None where nothing began to answer."""
+        spec, model = step.spec, step.model
         health = self._from.health
         replica = health.begin(spec)
         try:
-            attempt = await self._attempt(spec, model, reason, replica)
+            attempt = await ask(
+                self._call,
+                step,
+                self._from.upstreams,
+                self._from.deadlines,
+                replica=replica,
+                failures=tuple(self.failures),
+            )
         except UpstreamError as exc:
             health.ended(replica)
             health.failed(replica, time.monotonic())
@@ -151,35 +217,6 @@ class _Trial:
         self._refusal = attempt
         self.failures.append(Failure(model.name, f"status {status}"))
         return None
-
-    async def _attempt(
-        self, upstream: UpstreamSpec, model: ModelSpec, reason: str, replica: Replica
-    ) -> Attempt:
-        """One address asked, up to its first content; :class:`UpstreamError` if it has none."""
-        call = self._call
-        dialect = DIALECTS[call.dialect]
-        counting = call.usage_edit is not None and upstream.stream_usage
-        body = _body(call, model, counting=counting)
-        path = _path(dialect.path, call.query, upstream)
-        readable = counting or self.rules is not None
-        lines = headers.up(call.passed, upstream, readable=readable)
-        try:
-            with self._from.deadlines.limit(upstream.timeouts.first_content_s):
-                response = await self._from.upstreams.send(upstream, path, lines, body)
-                try:
-                    head = headers.down(response.headers)
-                    tap, streaming = _tap_for(response.status, head, dialect)
-                    held, ended = await _hold(response, tap, streaming)
-                except BaseException:
-                    response.close()
-                    raise
-        except TimeoutError:
-            raise UpstreamTimeout(f"{model.name} sent no content in time") from None
-        strip = UsageStrip() if counting and streaming and isinstance(tap, StreamTap) else None
-        return Attempt(
-            model, reason, upstream.timeouts.idle_s, response, head, held, ended,
-            streaming, tap, strip, tuple(self.failures), replica,
-        )  # fmt: skip
 
     async def checked(self, attempt: Attempt, rules: Cascade) -> Attempt | None:
         """The answer, held until it is whole and has passed its check; None if it did not.
@@ -252,79 +289,3 @@ class _Trial:
             code=fault.code,
             failures=tuple((f.model, f.why) for f in self.failures),
         ) from fault
-
-
-def _body(call: Call, model: ModelSpec, *, counting: bool) -> bytes:
-    """The caller's bytes, but for the model's name, its overrides and, where needed, a count
-    asked for."""
-    name = orjson.dumps(model.upstream_model)
-    start, end = call.model_span
-    asks = call.usage_edit if counting else None
-    if asks is None and model.overrides is None:
-        return call.body[:start] + name + call.body[end:]
-    changes = [Edit(start, end, name)]
-    if asks is not None:
-        changes.append(asks)
-    if model.overrides is not None:
-        changes += overrides.edits(call.body, call.dialect, model.overrides)
-    return edited(call.body, changes)
-
-
-def _path(path: str, query: str, upstream: UpstreamSpec) -> str:
-    """The path below the base URL, with the upstream's own query before the caller's."""
-    if upstream.asked:
-        own = {name for name, _ in upstream.query}
-        kept = [
-            pair
-            for pair in query.split("&")
-            if pair and unquote_plus(pair.partition("=")[0]) not in own
-        ]
-        return f"{path}?{'&'.join([upstream.asked, *kept])}"
-    return f"{path}?{query}" if query else path
-
-
-def _tap_for(status: int, head: AnswerHead, dialect: Dialect) -> tuple[Tap, bool]:
-    # a refusal is the caller's to read, in whatever shape it comes
-    streaming = status < 300 and head.content_type.startswith("text/event-stream")
-    if head.compressed:
-        return BlindTap(), streaming
-    return (StreamTap(dialect) if streaming else AnswerTap(dialect)), streaming
-
-
-async def _hold(response: UpstreamResponse, tap: Tap, streaming: bool) -> tuple[bytes, bool]:
-    """Read up to the first content of a stream, or the whole of a small answer."""
-    whole = response.rest()
-    if whole is not None:  # it came with its head, as most answers do
-        tap.feed(whole)
-        if response.status < 300:
-            _check_whole(whole, tap)
-        return whole, True
-    held: list[bytes] = []
-    size = 0
-    while True:
-        chunk = await response.read()
-        if not chunk:
-            body = b"".join(held)
-            if response.status < 300:
-                _check_whole(body, tap)
-            return body, True
-        held.append(chunk)
-        size += len(chunk)
-        tap.feed(chunk)
-        if streaming:
-            if tap.content:
-                return b"".join(held), False
-            if tap.error:
-                raise UpstreamBroken("the stream began with an error")
-        if size > _HOLD:
-            return b"".join(held), False
-
-
-def _check_whole(body: bytes, tap: Tap) -> None:
-    """Refuse what ended well as far as HTTP goes, and yet is no answer."""
-    if isinstance(tap, StreamTap) and not tap.content:
-        raise UpstreamBroken("the stream ended before its first content")
-    if isinstance(tap, AnswerTap):
-        body = body.strip()
-        if body[:1] != b"{" or body[-1:] != b"}":
-            raise UpstreamBroken("the answer is not a JSON object")

@@ -46,6 +46,8 @@ class Listener:
         loop = asyncio.get_running_loop()
         try:
             if address.startswith(UNIX):
+                if shared:
+                    raise BindError("Several workers need a port: a Unix socket cannot be shared.")
                 self._path = Path(address.removeprefix(UNIX))
                 self._server = await loop.create_unix_server(
                     lambda: Caller(self), sock=_private(self._path), backlog=_BACKLOG

@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Awaitable
 
 from sidecar import headers
+from sidecar.attempt import Attempt
 from sidecar.clock import Clock, Deadlines, Limit
 from sidecar.dialects import DIALECTS
-from sidecar.dispatch import Attempt
 from sidecar.downstream import Downstream, HangUp
 from sidecar.errors import UpstreamBroken, UpstreamError, UpstreamsFailed, UpstreamTimeout
 from sidecar.tap import BlindTap

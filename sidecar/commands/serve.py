@@ -15,10 +15,10 @@ from sidecar.errors import ConfigError
 def register(subparsers: Any) -> None:
     command = subparsers.add_parser("serve", help="serve until SIGTERM")
     command.add_argument("--config", required=True, type=Path, metavar="FILE")
-    command.add_argument("--listen", type=address, metavar="HOST:PORT", help="for apps")
-    command.add_argument("--admin", type=address, metavar="HOST:PORT", help="for operators")
+    command.add_argument("--listen", type=address, metavar="HOST:PORT|unix:/PATH", help="for apps")
+    command.add_argument("--admin", type=port_address, metavar="HOST:PORT", help="for operators")
     command.add_argument(
-        "--probes", type=address, metavar="HOST:PORT", help="for probes and metrics only"
+        "--probes", type=port_address, metavar="HOST:PORT", help="for probes and metrics only"
     )
     command.add_argument("--workers", type=workers, default=1, metavar="N", help="processes (1)")
     # of the other workers, which the first one starts: NUMBER:FD of its channel to them
@@ -28,6 +28,11 @@ def register(subparsers: Any) -> None:
 
 def address(text: str) -> str:
     """``HOST:PORT``, as argparse asks."""
+    return text if text.startswith("unix:/") else port_address(text)
+
+
+def port_address(text: str) -> str:
+    """The same without a Unix socket, which only apps may connect to."""
     host, _, port = text.rpartition(":")
     if not host or not port.isdigit() or int(port) > 65535:
         raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT")

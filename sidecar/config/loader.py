@@ -219,7 +219,29 @@ class _Compiler:
             stream_usage=upstream.stream_usage,
             max_connections=upstream.max_connections,
             timeouts=upstream.timeouts,
+            headers=self.extras(name, "headers", upstream.headers, upstream.headers_env),
+            query=self.extras(name, "query", upstream.query, upstream.query_env),
+            retries=upstream.retries,
+            retry_budget=upstream.retry_budget,
+            hedge_after_s=upstream.hedge_after_s,
         )
+
+    def extras(
+        self, name: str, kind: str, given: Mapping[str, str], secret: Mapping[str, str]
+    ) -> tuple[tuple[str, Secret], ...]:
+        """Headers or query parameters of an upstream; what has no value stays out."""
+        found = [(each, Secret(value)) for each, value in given.items()]
+        for each, variable in secret.items():
+            value = self.env.get(variable, "").strip()
+            key = ("upstreams", name, f"{kind}_env", each)
+            if not value:
+                note = f"the variable {variable} is not set: requests go without {each}"
+                self.warnings.append(self.document.fault(key, note))
+                continue
+            if not value.isascii() or not value.isprintable():
+                self.fault(key, "the value has characters that no request may carry")
+            found.append((each, Secret(value)))
+        return tuple(found)
 
     def replicas(self, name: str, first: UpstreamSpec) -> tuple[UpstreamSpec, ...]:
         urls = (url.rstrip("/") for url in self.config.upstreams[name].replicas)

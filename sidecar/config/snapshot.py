@@ -65,6 +65,9 @@ class UpstreamSpec:
     timeouts: Timeouts
     headers: tuple[tuple[str, Secret], ...] = ()  # sent to it, in place of the caller's
     query: tuple[tuple[str, Secret], ...] = ()  # the same, of the URL
+    retries: int = 0  # of a model none of whose addresses answered
+    retry_budget: float = 0.2  # share of requests that may be asked again
+    hedge_after_s: float | None = None
     # worked out once, for every request: what goes up, and whose place it takes
     sent: bytes = field(init=False, repr=False, compare=False)  # header lines, key and all
     asked: str = field(init=False, repr=False, compare=False)  # the query, without a "?"

@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from sidecar.config.schema.base import Listen, Name, Seconds, Section
+from sidecar.config.schema.base import Listen, ListenOrSocket, Name, Seconds, Section
 from sidecar.config.schema.budgets import Budget, Redis, Spending
 from sidecar.config.schema.classifier import Classifier, Triton
 from sidecar.config.schema.drift import Drift
@@ -64,7 +64,7 @@ __all__ = [
 
 
 class Config(Section):
-    listen: Listen = "127.0.0.1:8080"
+    listen: ListenOrSocket = "127.0.0.1:8080"
     admin: Listen = "127.0.0.1:9090"
     probes: Listen | None = None  # the reading half of `admin`, where others must reach it
     # what callers must send as their key, where `listen` is not theirs alone

@@ -20,6 +20,8 @@ Listen = Annotated[
     Field(pattern=r"^(\[[0-9a-fA-F:]+\]|[^:\s]+):\d{1,5}$"),
     AfterValidator(_a_real_port),
 ]
+# also a Unix socket: a path of at most 107 bytes, which is what the system allows
+ListenOrSocket = Listen | Annotated[str, Field(pattern=r"^unix:/[^\x00\s]{1,106}$")]
 BaseUrl = Annotated[str, Field(pattern=r"^https?://[^\s/?#@]+(/[^\s?#]*)?$")]
 Usd = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from sidecar.config.schema.base import BaseUrl, Name, Seconds, Section, Usd
+from sidecar.config.schema.base import BaseUrl, Name, Seconds, Section, Share, Usd
 from sidecar.config.schema.overrides import Overrides
 from sidecar.dialects import DIALECTS
 from sidecar.dialects.base import CAPABILITIES
@@ -18,17 +18,58 @@ class Timeouts(Section):
     idle_s: Seconds = 60.0
 
 
+HeaderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}$")]
+HeaderValue = Annotated[str, Field(pattern=r"^[\x21-\x7e]([\t\x20-\x7e]*[\x21-\x7e])?$")]
+QueryName = Annotated[str, Field(pattern=r"^[\x21-\x7e]{1,128}$")]
+EnvName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+# Of the connection, of the body, or of the router: not for a configuration to say.
+_NOT_YOURS: Final = frozenset(
+    {
+        "connection", "content-encoding", "content-length", "expect", "host", "keep-alive",
+        "proxy-authorization", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade",
+    }
+)  # fmt: skip
+
+
 class Upstream(Section):
     base_url: BaseUrl
     replicas: tuple[BaseUrl, ...] = ()  # further addresses of the same upstream
     api_key_env: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] | None = None
     api_key_file: str | None = None
     dialect: Literal["openai", "anthropic"] = "openai"
-    auth: Literal["bearer", "x-api-key", "none", "passthrough"] | None = None
+    auth: Literal["bearer", "x-api-key", "api-key", "none", "passthrough"] | None = None
+    # sent to it in place of what the caller sends under these names
+    headers: dict[HeaderName, HeaderValue] = Field(default={})
+    headers_env: dict[HeaderName, EnvName] = Field(default={})
+    query: dict[QueryName, str] = Field(default={})
+    query_env: dict[QueryName, EnvName] = Field(default={})
     ca_file: str | None = None
     stream_usage: bool = True  # ask chat streams for their token count
     max_connections: Annotated[int, Field(ge=1, le=100_000)] = 2000
     timeouts: Timeouts = Timeouts()
+    retries: Annotated[int, Field(ge=0, le=5)] = 0  # of a model none of whose addresses answered
+    retry_budget: Share = 0.2  # of its requests that may be asked again at another address or time
+    hedge_after_s: Seconds | None = None  # without content, before the next address is asked too
+
+    @field_validator("headers", "headers_env")
+    @classmethod
+    def _of_the_upstream(cls, value: dict[str, str]) -> dict[str, str]:
+        for name in value:
+            if name.lower() in _NOT_YOURS or name.lower().startswith("x-router-"):
+                raise ValueError(f"`{name}` is not a header that a configuration may set")
+        return value
+
+    @model_validator(mode="after")
+    def _each_once(self) -> Upstream:
+        for kind, given, secret in (
+            ("headers", self.headers, self.headers_env),
+            ("query", self.query, self.query_env),
+        ):
+            names = [name.lower() if kind == "headers" else name for name in (*given, *secret)]
+            twice = next((name for name in names if names.count(name) > 1), None)
+            if twice is not None:
+                raise ValueError(f"{kind} and {kind}_env name {twice} twice")
+        return self
 
     @model_validator(mode="after")
     def _one_source_of_the_key(self) -> Upstream:
