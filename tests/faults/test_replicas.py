@@ -54,7 +54,9 @@ async def test_retry_after_rests_the_replica_that_said_so(
 async def test_an_open_breaker_sends_a_route_to_its_fallback_at_once(
     start: Start, upstream: RawUpstream, second: RawUpstream
 ) -> None:
-    sidecar = await start(config_for(upstream.url, second.url))
+    config: dict[str, Any] = config_for(upstream.url, second.url)
+    config["routes"]["auto"].update(policy="fixed", default="small")  # whatever it learns of it
+    sidecar = await start(config)
     upstream.script = answer(b"{}", "500 Oops")
     for _ in range(9):
         assert await ask(sidecar) == (200, "large", "fallback:1")

@@ -10,7 +10,7 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/@+-]*$", max_len
 
 
 def _a_real_port(address: str) -> str:
-    if int(address.rpartition(":")[2]) > 65_535:
+    if not address.startswith("unix:") and int(address.rpartition(":")[2]) > 65_535:
         raise ValueError("the port is over 65535")
     return address
 
@@ -21,7 +21,11 @@ Listen = Annotated[
     AfterValidator(_a_real_port),
 ]
 # also a Unix socket: a path of at most 107 bytes, which is what the system allows
-ListenOrSocket = Listen | Annotated[str, Field(pattern=r"^unix:/[^\x00\s]{1,106}$")]
+ListenOrSocket = Annotated[
+    str,
+    Field(pattern=r"^(unix:/[^\x00\s]{1,106}|(\[[0-9a-fA-F:]+\]|[^:\s]+):\d{1,5})$"),
+    AfterValidator(_a_real_port),
+]
 BaseUrl = Annotated[str, Field(pattern=r"^https?://[^\s/?#@]+(/[^\s?#]*)?$")]
 Usd = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
