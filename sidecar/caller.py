@@ -55,7 +55,7 @@ class Request:
     """One request, as it comes in."""
 
     __slots__ = (
-        "admitted", "body", "head", "http10", "keep_alive", "method", "target", "whole",
+        "admitted", "body", "claim", "head", "http10", "keep_alive", "method", "target", "whole",
     )  # fmt: skip
 
     def __init__(self, method: bytes, target: bytes, head: RequestHead) -> None:
@@ -67,6 +67,7 @@ class Request:
         self.body = b""
         self.whole = False
         self.admitted = False  # it was asked for its body, which had not come with its head
+        self.claim: object = None  # the room that its body takes, for as long as it is here
 
 
 class Handler(Protocol):
@@ -155,6 +156,8 @@ class Caller(asyncio.Protocol):
             if timer is not None:
                 timer.cancel()
         self._callers.closed(self)
+        # the parser and this hold each other: what is not whole would wait for the collector
+        self._request, self._body = None, []
         self.resume_writing()
         if self._task is not None:
             self._task.cancel()

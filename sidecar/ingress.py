@@ -37,6 +37,7 @@ from sidecar.headers import RequestHead
 from sidecar.parse import Received
 from sidecar.pipeline import handle
 from sidecar.refusal import error_answer, new_request_id, refuse_a_page
+from sidecar.room import SMALL, Room, most_by_memory
 from sidecar.runtime import Runtime
 
 log = logging.getLogger("sidecar.ingress")
@@ -53,6 +54,8 @@ class Ingress:
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
         self._started = int(time.time())
+        self._room = Room()
+        self._most_by_memory = most_by_memory()
 
     def bounds(self) -> Bounds:
         """The limits of a connection that is made now."""
@@ -88,6 +91,7 @@ class Ingress:
         limits = snapshot.config.limits
         if int(said.get(b"content-length", 0)) > limits.max_body_mb * 1024 * 1024:
             raise BodyTooLarge(f"The body is larger than {limits.max_body_mb:g} MB.")
+        self._claim_room(request)
         if b"expect" in said and not request.http10 and said[b"expect"].lower() != b"100-continue":
             raise ExpectationFailed("The only expectation that is met is 100-continue.")
 
@@ -149,6 +153,28 @@ class Ingress:
             raise TooManyRequests(
                 f"{limit} requests are being answered, which is the limit. Try again.",
                 code="too_many_requests",
+            )
+
+    def _claim_room(self, request: Request) -> None:
+        """Hold the room that a body takes, or ask its caller to come again."""
+        limits = self._runtime.snapshot.config.limits
+        said = request.head.said.get(b"content-length")
+        if said is not None:
+            size = int(said)
+        elif b"transfer-encoding" in request.head.said:  # whatever it turns out to be
+            size = len(request.body) if request.whole else int(limits.max_body_mb * (1 << 20))
+        else:
+            return
+        if size < SMALL:
+            return
+        most = self._most_by_memory
+        if limits.max_bodies_mb is not None:
+            most = int(limits.max_bodies_mb * (1 << 20))
+        request.claim = self._room.claim(size, most)
+        if request.claim is None:
+            raise TooManyRequests(
+                "The bodies of the requests under way take all the room there is. Try again.",
+                code="too_many_bytes",
             )
 
     def _list_models(self, answer: Downstream, request_id: str) -> None:

@@ -12,6 +12,8 @@ from sidecar.config.schema.base import BaseUrl, Seconds, Section
 class Limits(Section):
     max_concurrent: Annotated[int, Field(ge=1, le=1_000_000)] = 4096  # requests, a worker
     max_body_mb: Annotated[float, Field(gt=0, le=4096)] = 64.0
+    # of all requests together; without it, what the container's memory limit leaves room for
+    max_bodies_mb: Annotated[float, Field(gt=0, le=1_000_000)] | None = None
     max_header_kb: Annotated[int, Field(ge=1, le=1024)] = 32
     header_timeout_s: Seconds = 10.0  # from the first byte of a head to its last
     body_timeout_s: Seconds = 30.0
