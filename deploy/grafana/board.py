@@ -192,12 +192,17 @@ ROWS: Final[list[tuple[str, list[Panel]]]] = [
                  (f"sum({series('router_sessions')})", "kept")],
             ),
             (
+                "Drift", "Population stability index of the last window against the reference.",
+                "timeseries", "short", 8,
+                [(f"max by (signal) ({series('router_drift_psi')})", "{{signal}}")],
+            ),
+            (
                 "Budgets", "The share used, by whoever used most of it.", "timeseries",
-                "percentunit", 12,
+                "percentunit", 8,
                 [(f"max by (budget) ({series('router_budget_used')})", "{{budget}}")],
             ),
             (
-                "Budgets used up", "Requests that came when one was.", "timeseries", "reqps", 12,
+                "Budgets used up", "Requests that came when one was.", "timeseries", "reqps", 8,
                 [(per_second("router_budget_exhausted_total", "budget", "at_limit"),
                   "{{budget}} {{at_limit}}")],
             ),
