@@ -22,10 +22,10 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Final
 
+from sidecar.attempt import Attempt
 from sidecar.config.schema import ResponseCache as Settings
 from sidecar.config.snapshot import RouteSpec, Snapshot
 from sidecar.decide.experiment import arm_of
-from sidecar.dispatch import Attempt
 from sidecar.downstream import Copy
 from sidecar.state.meter import Meter
 from sidecar.tap import BlindTap
