@@ -29,7 +29,7 @@ from sidecar.decide import price
 from sidecar.decide.view import EMPTY, Exhausted
 from sidecar.metrics import Registry
 from sidecar.state.spending import Amount, Batch, Key, RedisStore, SqliteStore, Store
-from sidecar.types import Call, Decision, Outcome
+from sidecar.types import Call, Decision, Outcome, Usage
 
 log = logging.getLogger("sidecar.state.budgets")
 
@@ -290,18 +290,32 @@ def fingerprint(call: Call) -> str:
 
 
 def cost(call: Call, decision: Decision, outcome: Outcome, snapshot: Snapshot) -> Amount:
-    """USD and tokens of one answer: as counted, else as expected; nothing without an answer."""
-    model, usage = snapshot.models[outcome.model], outcome.usage
-    usd = model.price.charged(usage)
-    if usd is not None:
-        return Amount(usd, (usage.input_tokens or 0) + (usage.output_tokens or 0))
+    """USD and tokens of one request, answers that were not passed on included.
+
+    As counted, else as expected; an attempt without an answer costs nothing.
+    """
+    total = _NONE
+    for failure in outcome.failures:
+        if failure.usage is not None and failure.model in snapshot.models:
+            total = total.plus(_counted(failure.model, failure.usage, snapshot) or _NONE)
+    counted = _counted(outcome.model, outcome.usage, snapshot)
+    if counted is not None:
+        return total.plus(counted)
     if outcome.status >= 300:
-        return _NONE
-    reading = decision.reading
+        return total
+    reading, model = decision.reading, snapshot.models[outcome.model]
     output = price.usual_output(reading, reading.task if reading else "", EMPTY)
     if call.max_output_tokens is not None:
         output = min(output, call.max_output_tokens)
-    return Amount(price.cost(call, model, output, EMPTY), round(call.input_tokens + output))
+    usd = price.cost(call, model, output, EMPTY)
+    return total.plus(Amount(usd, round(call.input_tokens + output)))
+
+
+def _counted(model: str, usage: Usage, snapshot: Snapshot) -> Amount | None:
+    usd = snapshot.models[model].price.charged(usage)
+    if usd is None:
+        return None
+    return Amount(usd, (usage.input_tokens or 0) + (usage.output_tokens or 0))
 
 
 def _share(budget: Budget, spent: Amount) -> float:

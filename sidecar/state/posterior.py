@@ -105,14 +105,14 @@ class Panel:
 
     names: tuple[str, ...]
     means: Array  # [models, K + 1]
-    covariances: Array  # [models, K + 1, K + 1]
+    covariances: Array  # [models * (K + 1), K + 1]: one product for all of them
 
     @classmethod
     def of(cls, beliefs: dict[str, Belief]) -> Panel:
         return cls(
             tuple(beliefs),
             np.stack([b.mean for b in beliefs.values()]),
-            np.stack([b.covariance for b in beliefs.values()]),
+            np.concatenate([b.covariance for b in beliefs.values()]),
         )
 
     def drawn(self, demand: Array, normals: Array) -> dict[str, float]:
@@ -121,7 +121,8 @@ class Panel:
         A decision asks of a belief only what it says of one prompt, and along one
         prompt it is a normal distribution of the logit: one number is a whole draw.
         """
-        x = np.append(demand, 1.0)
-        spread = np.sqrt(((self.covariances @ x) * x).sum(axis=1))
-        logits = np.clip(self.means @ x + normals * spread, -30, 30)
+        x = np.ones(len(demand) + 1)
+        x[:-1] = demand
+        towards = (self.covariances @ x).reshape(self.means.shape)
+        logits = self.means @ x + normals * np.sqrt(towards @ x)
         return dict(zip(self.names, (1 / (1 + np.exp(-logits))).tolist(), strict=True))

@@ -9,9 +9,12 @@ little is known is drawn high now and then, and so is tried; the scores that com
 
 from __future__ import annotations
 
-from dataclasses import replace
+from typing import Final
 
 from sidecar.decide.policies.base import Choice, Situation, cheapest_within, dearest_first
+from sidecar.types import Candidate
+
+_SAID: Final = 3  # models whose draws the reason tells
 
 
 def pick(situation: Situation) -> Choice:
@@ -22,7 +25,11 @@ def pick(situation: Situation) -> Choice:
     drawn = draws.probabilities(situation.reading, names) if draws is not None else None
     if drawn is None:
         return cheapest_within(situation, candidates)
-    tried = [replace(c, probability=p) for c, p in zip(candidates, drawn, strict=True)]
+    tried = [
+        Candidate(c.model, p, c.cost_usd, c.latency_s, c.reliability)
+        for c, p in zip(candidates, drawn, strict=True)
+    ]
     choice = cheapest_within(situation, tried)
-    said = ", ".join(f"{name} {p:.3f}" for name, p in zip(names, drawn, strict=True))
+    first = dict(zip(names, drawn, strict=True))
+    said = ", ".join(f"{name} {first[name]:.3f}" for name in choice.order[:_SAID])
     return Choice(choice.order, f"{choice.why}, as drawn: {said}")

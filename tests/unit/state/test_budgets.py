@@ -17,7 +17,7 @@ from sidecar.errors import StateError
 from sidecar.metrics import Registry
 from sidecar.state.budgets import OTHERS, Ledger, fingerprint
 from sidecar.state.spending import Amount, Batch, Key, RedisStore, SqliteStore, Store
-from sidecar.types import Call, Decision, Hints, Outcome, Passed, Usage
+from sidecar.types import Call, Decision, Failure, Hints, Outcome, Passed, Usage
 from tests.support.builders import call, model, snapshot
 from tests.support.redis_server import RedisServer, free_server
 
@@ -119,6 +119,17 @@ def test_what_the_upstream_did_not_count_is_estimated_and_no_answer_costs_nothin
     (row,) = book.table()[0]["subjects"]
     assert row["usd"] > 0
     assert row["tokens"] > 0
+
+
+def test_an_answer_that_was_checked_and_not_passed_on_is_paid_for_too() -> None:
+    snap = over(all={"per": "all", "period": "day", "usd": 1.0})
+    book = ledger(Nowhere(), snap)
+    tried = Failure("small", "it refused", Usage(input_tokens=500, output_tokens=500))
+    silent = Failure("small", "it was not there")
+    book.charge(by(), DECIDED, replace(answer(name="large"), failures=(tried, silent)), snap)
+    (row,) = book.table()[0]["subjects"]
+    assert row["usd"] == pytest.approx(0.01 + 0.10)
+    assert row["tokens"] == 2000
 
 
 def test_a_new_day_is_a_new_budget_and_a_month_goes_on() -> None:
