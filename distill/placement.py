@@ -19,6 +19,7 @@ import math
 TIER = (0.005, 0.25, 0.65)  # simple, moderate, complex
 TIER_OF = {  # sources whose tiers mean something else
     "synthetic": (0.004, 0.15, 0.78),
+    "ordinary": (0.005, 0.15, 0.72),
     "agieval_math": (0.13, 0.4, 0.72),
     "followbench": (0.03, 0.2, 0.4),
     "ifeval": (0.1, 0.25, 0.4),
@@ -49,13 +50,14 @@ SOURCE = {
 }
 
 
+WRITTEN = ("synthetic", "ordinary")  # by programs here, each frame with a tier of its own
 UNPLACED = ("classification", "reasoning")  # tasks
 UNPLACED_SOURCES = ("p3_t0",)  # benchmarks of such questions under one template each
 
 
 def place(source: str, tier: int, task: str | None = None) -> float:
     """The chance that a small instruct model fails on a prompt of this source and tier; or NaN."""
-    if source != "synthetic" and (task in UNPLACED or source in UNPLACED_SOURCES):
+    if source not in WRITTEN and (task in UNPLACED or source in UNPLACED_SOURCES):
         return math.nan
     if tier >= 0:
         return TIER_OF.get(source, TIER)[tier]

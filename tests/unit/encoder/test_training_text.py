@@ -81,13 +81,14 @@ def test_ordinary_prompts_are_distinct_and_placed() -> None:
     assert rows == ordinary.prompts(300)
     for row in rows:
         assert "{" not in row["prompt"]
-        assert placement.place(row["source"], row["tier"]) < 0.5
+        assert 0 < placement.place(row["source"], row["tier"], row["raw_task"]) < 1
 
 
 def test_questions_with_few_answers_are_given_no_place() -> None:
     assert math.isnan(placement.place("dolly", -1, "classification"))
     assert placement.place("dolly", -1, "summarization") < 0.1
     assert placement.place("synthetic", 0, "classification") < 0.1
+    assert placement.place("ordinary", 2, "reasoning") > 0.5
 
 
 def test_padding_is_drawn_from_statements_and_asks_nothing() -> None:
