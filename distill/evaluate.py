@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from distill.calibrate import Array, predict
-from distill.common import canonical, data_dir, read_gz, say, work_dir
+from distill.common import SEED, canonical, data_dir, read_gz, say, work_dir
 from distill.ensemble import aligned, read
 from distill.rows import Table, load
 from distill.student import left_out, restore
@@ -174,7 +174,8 @@ def evaluate(
         out[key]["serving"] = {
             k: served[k] for k in ("auc_weak_right", "apgr_gap", "ece_weak", "ece_strong")
         }
-    errors, aucs = [], []
+    errors, floors, aucs = [], [], []
+    chance = np.random.default_rng(SEED)
     voices = teachers(table)
     taught: dict[str, list] = {name: [] for name in voices}
     for j, column in enumerate(table.columns):
@@ -189,15 +190,15 @@ def evaluate(
             spec = spec["sources"].get(tag, spec)
             y, q = table.scores[seen, j], p(pred["demand"][seen], spec)
             errors.append(ece(q, y))
+            drawn = chance.random((20, len(q))) < q
+            floors.append(np.mean([ece(q, one.astype(float)) for one in drawn]))
             aucs.append(auc(y >= 0.5, q) or 0.5)
             for voice, logits in voices.items():
                 taught[voice].append(auc(y >= 0.5, logits[seen, j]) or 0.5)
     for voice, found in taught.items():
         out[f"mean_auc_columns_{voice}"] = mean(found)
-    out["mean_ece_columns"], out["mean_auc_columns"] = (
-        mean(errors),
-        mean(aucs),
-    )
+    out["mean_auc_columns"], out["mean_ece_columns"] = mean(aucs), mean(errors)
+    out["mean_ece_columns_if_true"] = mean(floors)  # what so few rows show of true probabilities
     for kind, labels in (("task", table.task), ("domain", table.domain), ("tier", table.tier)):
         known = labels >= 0
         right = pred[kind].argmax(1) == labels

@@ -96,8 +96,8 @@ def softened(
         if placed.any()
         else {}
     )
-    for name in ("task", "domain", "tier"):
-        parts[f"soft_{name}"] = 0.25 * F.kl_div(
+    for name, weight in (("task", 0.35), ("domain", 0.5), ("tier", 0.5)):
+        parts[f"soft_{name}"] = weight * F.kl_div(
             out[name][mask][told].log_softmax(-1),
             tensor(getattr(soft, name), rows).log_softmax(-1),
             log_target=True,
