@@ -2,8 +2,9 @@
 
 A teacher's column logits and the lexical voice's are joined per source by a logistic
 regression of the dev scores on both, ``s_t * teacher + s_l * lexical + t``, pooled over
-the source's columns. A column of another source, or one on which the lexical voice is
-silent, keeps the teacher's logit alone. Several teachers are averaged first. Writes
+the source's columns. Where the lexical voice is silent (another source's rows, columns
+with few rows) or adds nothing, the teacher's logit alone is scaled by a regression of its
+own. Several teachers are averaged first. Writes
 ``<work>/ensemble/soft.npz`` in the teacher's format, ``test.npz`` to compare the student
 with, and ``weights.json``.
 """
@@ -52,24 +53,28 @@ def mean_auc(table: Table, logits: Array, columns: NDArray[np.int64]) -> float:
     return float(np.mean([f for f in found if f is not None])) if found else float("nan")
 
 
-def weigh(dev: Table, teacher: Array, lexical: Array) -> dict[str, tuple[float, float, float]]:
-    """(teacher's weight, lexical weight, shift) of every source, by maximum likelihood."""
+def weigh(dev: Table, teacher: Array, lexical: Array) -> dict[str, dict[str, list[float]]]:
+    """Per source, by maximum likelihood over dev: ``alone`` [scale, shift] of the teacher, and
+    ``both`` [teacher's scale, lexical scale, shift] where the lexical voice adds something."""
     out = {}
     for source in sorted({c["source"] for c in dev.columns}):
         mine = np.array([j for j, c in enumerate(dev.columns) if c["source"] == source])
         y, t, w = (v[:, mine].ravel() for v in (dev.scores, teacher, lexical))
-        both = ~np.isnan(y) & ~np.isnan(t) & ~np.isnan(w)
+        heard = ~np.isnan(y) & ~np.isnan(t)
+        both = heard & ~np.isnan(w)
         if both.sum() < 200:
             continue
-        fit = LogisticRegression(C=1e3).fit(np.column_stack([t, w])[both], y[both] >= 0.5)
-        s_t, s_l = fit.coef_[0].tolist()
-        out[source] = (s_t, s_l, float(fit.intercept_[0]))
-        joined = np.where(np.isnan(lexical), teacher, s_t * teacher + s_l * lexical)
-        say(
-            f"{source}: {s_t:.2f} x teacher + {s_l:.2f} x lexical; mean AUC "
-            f"teacher {mean_auc(dev, teacher, mine):.4f}, "
-            f"lexical {mean_auc(dev, lexical, mine):.4f}, both {mean_auc(dev, joined, mine):.4f}"
-        )
+        right = y >= 0.5
+        fit = LogisticRegression(C=1e3).fit(t[heard, None], right[heard])
+        out[source] = {"alone": [*fit.coef_[0].tolist(), float(fit.intercept_[0])]}
+        fit = LogisticRegression(C=1e3).fit(np.column_stack([t, w])[both], right[both])
+        if fit.coef_[0].min() > 0:
+            out[source]["both"] = [*fit.coef_[0].tolist(), float(fit.intercept_[0])]
+        joined = join(dev.columns, teacher, lexical, out)
+        voices = {"teacher": teacher, "lexical": lexical, "both": joined}
+        found = ", ".join(f"{k} {mean_auc(dev, v, mine):.4f}" for k, v in voices.items())
+        weights = {k: [round(x, 2) for x in v] for k, v in out[source].items()}
+        say(f"{source}: mean AUC {found}; weights {weights}")
     return out
 
 
@@ -77,15 +82,19 @@ def join(
     columns: list[dict[str, str]],
     teacher: Array,
     lexical: Array,
-    weights: dict[str, tuple[float, float, float]],
+    weights: dict[str, dict[str, list[float]]],
 ) -> Array:
-    """Column logits of both voices, where both speak."""
+    """Column logits of both voices where both speak, else the teacher's to scale."""
     out = teacher.copy()
     for j, column in enumerate(columns):
-        if column["source"] in weights:
-            s_t, s_l, shift = weights[column["source"]]
-            both = ~np.isnan(teacher[:, j]) & ~np.isnan(lexical[:, j])
-            out[both, j] = s_t * teacher[both, j] + s_l * lexical[both, j] + shift
+        found = weights.get(column["source"])
+        if found:
+            scale, shift = found["alone"]
+            out[:, j] = scale * teacher[:, j] + shift
+            if "both" in found:
+                s_t, s_l, shift = found["both"]
+                both = ~np.isnan(lexical[:, j])
+                out[both, j] = s_t * teacher[both, j] + s_l * lexical[both, j] + shift
     return out
 
 

@@ -224,7 +224,8 @@ def train(
         foreach=False,
         fused=True,
     )
-    order = epoch_order(table, np.random.default_rng(SEED), plan.open_share)
+    told = None if soft is None else ~np.isnan(soft.tier[:, 0])
+    order = epoch_order(table, np.random.default_rng(SEED), plan.open_share, told)
     probe = sum(
         1 for _ in batches(table, order, tokenizer, plan.limit, plan.token_budget, None, plan.ends)
     )
@@ -263,7 +264,7 @@ def train(
     parts.train()
     while True:
         rng = random.Random(SEED + epoch)
-        order = epoch_order(table, np.random.default_rng(SEED + epoch), plan.open_share)
+        order = epoch_order(table, np.random.default_rng(SEED + epoch), plan.open_share, told)
         for within, batch in enumerate(
             batches(
                 table,

@@ -26,6 +26,9 @@ from sidecar.features import features_of
 from sidecar.types import Prompt
 
 
+UNTOLD = 0.4  # of the rows without soft labels, in an epoch of distillation
+
+
 @dataclass
 class Table:
     """Rows of some splits; ``scores`` [N, columns] with NaN where a model was not run."""
@@ -213,10 +216,21 @@ def batches(
             yield Batch(index[group], pad([ids[g] for g in group]))
 
 
-def epoch_order(table: Table, rng: np.random.Generator, open_share: float) -> NDArray[np.int64]:
-    """A shuffled epoch: every scored row (gsm8k twice, it is small) and a share of the rest."""
+def epoch_order(
+    table: Table,
+    rng: np.random.Generator,
+    open_share: float,
+    told: NDArray[np.bool_] | None = None,
+) -> NDArray[np.int64]:
+    """A shuffled epoch: every scored row (gsm8k twice, it is small) and a share of the rest.
+
+    With ``told``, the rows that have soft labels: all of those, and UNTOLD of every other.
+    """
     scored = np.flatnonzero(np.isin(table.sources, SCORED) & ~np.isnan(table.scores).all(1))
     small = np.flatnonzero(table.sources == "gsm8k")
     rest = np.setdiff1d(np.arange(len(table)), scored)
     rest = rng.permutation(rest)[: int(len(rest) * open_share)]
-    return rng.permutation(np.concatenate([scored, small, rest]))
+    order = rng.permutation(np.concatenate([scored, small, rest]))
+    if told is None:
+        return order
+    return order[told[order] | (rng.random(len(order)) < UNTOLD)]
