@@ -25,7 +25,6 @@ from sidecar.encoder.tokens import cut_middle
 from sidecar.features import features_of
 from sidecar.types import Prompt
 
-
 UNTOLD = 0.4  # of the rows without soft labels, in an epoch of distillation
 
 
