@@ -32,6 +32,7 @@ class Plan:
 
     name: str
     epochs: float = 4
+    steps: int | None = None  # instead of epochs
     rate: float = 1e-3
     embedding_rate: float = 5e-4
     head_rate: float | None = None  # of what is new, where the encoder itself is pre-trained
@@ -229,7 +230,7 @@ def train(
     probe = sum(
         1 for _ in batches(table, order, tokenizer, plan.limit, plan.token_budget, None, plan.ends)
     )
-    steps = max(1, int(probe * plan.epochs * 1.12))
+    steps = plan.steps or max(1, int(probe * plan.epochs * 1.12))
     state = folder / "checkpoint.pt"
     step, skip, epoch = 0, 0, 0
     if plan.start_from and not state.exists():

@@ -62,6 +62,7 @@ def arguments(description: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--demand", type=int, default=32)
     parser.add_argument("--epochs", type=float, default=4)
     parser.add_argument("--minutes", type=float, default=1e9)
+    parser.add_argument("--steps", type=int, help="instead of epochs")
     parser.add_argument("--rate", type=float, default=1e-3)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--start-from", metavar="RUN", help="begin with that run's weights")
@@ -97,6 +98,7 @@ def run(args: argparse.Namespace, softened: Callable[[Table], Soft] | None = Non
     plan = Plan(
         args.name,
         epochs=args.epochs,
+        steps=args.steps,
         rate=args.rate,
         threads=args.threads,
         minutes=args.minutes,
