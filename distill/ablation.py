@@ -27,10 +27,10 @@ import torch
 from distill.calibrate import predict
 from distill.common import ROOT, say, work_dir
 from distill.distil import softened
-from distill.ensemble import mean_auc
 from distill.export import Served, foreign_pieces, int8
 from distill.rows import Table, load
 from distill.student import arguments, restore, run
+from distill.voices import mean_auc
 from sidecar.encoder.model import INPUT
 
 BASE = ["--layers", "2", "--width", "256", "--inner", "768", "--demand", "32"]

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from distill.ensemble import aligned, read
 from distill.loop import Soft
 from distill.rows import Table
 from distill.student import arguments, run
 from distill.teacher import PARTS
+from distill.voices import aligned, read
 
 
 def softened(table: Table, voice: str) -> Soft:

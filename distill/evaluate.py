@@ -16,9 +16,9 @@ import torch
 
 from distill.calibrate import Array, predict
 from distill.common import SEED, canonical, data_dir, read_gz, say, work_dir
-from distill.ensemble import aligned, read
 from distill.rows import Table, load
 from distill.student import left_out, restore
+from distill.voices import aligned, read
 from sidecar.offline.fit import fit_ability, prior_slope, sigmoid
 from sidecar.offline.metrics import auc, curve, ece, reliability
 
