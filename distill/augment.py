@@ -316,8 +316,18 @@ def around(rng: random.Random, text: str, phrase: str) -> str:
     return f"{phrase}{between}{text}" if rng.random() < 0.5 else f"{text}{between}{phrase}"
 
 
-def augment(rng: random.Random, text: str, sentences: Sequence[str] = ()) -> Prompt:
-    """One prompt with the same demand as ``text``; about a third come back untouched."""
+def augment(
+    rng: random.Random,
+    text: str,
+    sentences: Sequence[str] = (),
+    padded: float = 0.12,
+    claimed: float = 0.25,
+) -> Prompt:
+    """One prompt with the same demand as ``text``; about a third come back untouched.
+
+    Of the others ``padded`` get text around them that asks nothing and ``claimed`` a
+    sentence that calls them easy or hard.
+    """
     if rng.random() < 0.3:
         return Prompt(user=text)
     if rng.random() < 0.35:
@@ -330,11 +340,11 @@ def augment(rng: random.Random, text: str, sentences: Sequence[str] = ()) -> Pro
         text = around(rng, text, rng.choice(PREAMBLES if rng.random() < 0.6 else CLOSINGS))
     if rng.random() < 0.25:
         text = around(rng, text, rng.choice(FORMATS))
-    if rng.random() < 0.25:
+    if rng.random() < claimed:
         text = around(rng, text, claim(rng, easy=rng.random() < 0.5))
     if rng.random() < 0.2:
         text = markdown(rng, text)
-    if rng.random() < 0.12:  # dear in tokens: two or three times an average prompt
+    if rng.random() < padded:  # dear in tokens: two or three times an average prompt
         pad = neutral(rng, rng.choice((150, 400, 1000, 2000, 3000)), sentences)
         text = rng.choice((f"{pad}\n\n{text}", f"{text}\n\n{pad}", f"{pad} {text}"))
     system, turns, tools, media = "", 1, 0, 0

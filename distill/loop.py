@@ -45,6 +45,8 @@ class Plan:
     strange_rate: float = 0.06
     label_share: float = 1.0  # weight of hard labels where soft ones exist
     ends: tuple[int, ...] = ()
+    padded: float = 0.12  # shares of what augmentation does
+    claimed: float = 0.25
     start_from: str | None = None  # a run whose weights are the first ones
 
 
@@ -276,6 +278,8 @@ def train(
                 rng,
                 plan.ends,
                 plan.strange_rate,
+                padded=plan.padded,
+                claimed=plan.claimed,
             )
         ):
             if within < skip:

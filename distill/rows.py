@@ -188,15 +188,19 @@ def batches(
     rng: random.Random | None,
     ends: tuple[int, ...] = (),
     strange_rate: float = 0.0,
+    **shares: float,
 ) -> Iterator[Batch]:
-    """Batches over ``order``; with ``rng`` prompts are augmented and batches shuffled."""
+    """Batches over ``order``; with ``rng`` prompts are augmented and batches shuffled.
+
+    ``shares``: of what :func:`distill.augment.augment` does.
+    """
     pool_size = 4096 if rng else 1 << 30
     unscored = np.flatnonzero(np.isnan(table.scores).all(1))
     sentences = statements(table.prompts[i] for i in unscored) if rng else ()
     for start in range(0, len(order), pool_size):
         index = order[start : start + pool_size]
         if rng:
-            prompts = [augment(rng, table.prompts[i], sentences) for i in index]
+            prompts = [augment(rng, table.prompts[i], sentences, **shares) for i in index]
             odd = [strange(rng) for _ in range(int(len(index) * strange_rate))]
             texts = [features_of(p).window for p in prompts + odd]
             index = np.concatenate([index, np.full(len(odd), -1)])

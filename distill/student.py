@@ -65,6 +65,8 @@ def arguments(description: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--steps", type=int, help="instead of epochs")
     parser.add_argument("--rate", type=float, default=1e-3)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--padded", type=float, default=0.12, help="share of padded prompts")
+    parser.add_argument("--claimed", type=float, default=0.25, help="share called easy or hard")
     parser.add_argument("--start-from", metavar="RUN", help="begin with that run's weights")
     parser.add_argument(
         "--without", action="append", default=[], help="leave this source out whole"
@@ -103,6 +105,8 @@ def run(args: argparse.Namespace, softened: Callable[[Table], Soft] | None = Non
         threads=args.threads,
         minutes=args.minutes,
         start_from=args.start_from,
+        padded=args.padded,
+        claimed=args.claimed,
         limit=MAX_TOKENS,
     )
     soft = softened(table) if softened else None
