@@ -14,7 +14,7 @@ from typing import Final
 
 WINDOW: Final = 20  # calls that are remembered
 FIRST_S: Final = 0.25
-LONGEST_S: Final = 1.5
+LONGEST_S: Final = 1.0
 
 
 class Breaker:

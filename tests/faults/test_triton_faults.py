@@ -222,14 +222,14 @@ async def test_a_slow_model_with_a_full_queue_is_not_waited_for(
 ) -> None:
     def slow(text: str) -> str:
         text = text.replace("import hashlib\n", "import hashlib\nimport time\n")
-        return text.replace("        rows = [", "        time.sleep(1.0)\n        rows = [")
+        return text.replace("        rows = [", "        time.sleep(2.0)\n        rows = [")
 
     def crowded(text: str) -> str:
         return text.replace("max_queue_size: 256", "max_queue_size: 1").replace(
             "max_batch_size: 32", "max_batch_size: 1"
         )
 
-    sidecar = await begin(deadline_ms=400)
+    sidecar = await begin(deadline_ms=900)
     async with flowing(sidecar.url, clients=8) as traffic:
         await traffic.after(10)
         with changed(triton, {"1/model.py": slow, "config.pbtxt": crowded}):
