@@ -66,7 +66,7 @@ def test_a_target_ends_as_a_user_that_is_not_root(target: str) -> None:
 
 def test_the_sidecars_image_has_neither_torch_nor_cuda() -> None:
     text = "\n".join(stages()["built"] + stages()["sidecar"])
-    assert "'.[gpu]'" in text
+    assert "'.[gpu,inject]'" in text  # what it serves with, and the webhook
     assert not re.search(r"torch|cuda|nvcr|kernels|\btrain", text)
 
 
