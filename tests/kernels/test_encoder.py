@@ -18,6 +18,7 @@ from distill.network import Heads, Shape, Student
 from kernels import encoder as packed
 from kernels.encoder import Choice, PackedEncoder, choose
 from kernels.ops import KernelError
+from sidecar.decide.policies.base import ABSTAIN
 from sidecar.encoder.abilities import Catalogue
 from sidecar.encoder.bundle import Bundle
 from sidecar.encoder.model import OUTPUTS, OnnxEncoder, pad
@@ -174,7 +175,10 @@ def test_the_shipped_bundle_answers_the_same_packed():
     for i, reading in enumerate(wanted):
         for name in set(OUTPUTS) - {"demand"}:
             other = torch.tensor(getattr(reading, fields.get(name, name)))
-            assert (found[name][i] - other).abs().max() < 0.05, name
+            # int8 activations move the ood of one letter by .09: what it decides is its side
+            room = 0.12 if name == "ood" else 0.05
+            assert (found[name][i] - other).abs().max() < room, name
+            assert name != "ood" or (found[name][i] > ABSTAIN) == (other > ABSTAIN)
         other = torch.tensor(Catalogue.of(bundle).probabilities(reading, names))
         assert (found["suffices"][i] - other).abs().max() < 0.05
 
