@@ -247,7 +247,8 @@ async def test_fifty_restarts_grow_neither_channels_nor_memory(
     assert more_files <= files + 2
     assert more_tasks <= tasks + 1
     assert more_memory <= memory + 8
-    channels = [o for o in gc.get_objects() if isinstance(o, grpc.aio.Channel)]
+    # by type: isinstance would ask every object for its class, and some libraries' warn of that
+    channels = [o for o in gc.get_objects() if issubclass(type(o), grpc.aio.Channel)]
     assert len(channels) == 1
 
 

@@ -8,6 +8,7 @@ from statistics import mean, pstdev
 
 import pytest
 
+from sidecar import headers
 from sidecar.dialects import DIALECTS
 from sidecar.load.client import body_of
 from sidecar.load.plan import Load
@@ -50,7 +51,7 @@ def test_every_scenario_is_a_request_that_the_sidecar_takes(name: str, stream: b
     shot = SCENARIOS[name](random.Random(1))
     assert shot.scenario == name
     body = body_of(shot, "auto", stream=stream)
-    call = parse(Received("id", DIALECTS["chat"], (), body))
+    call = parse(Received("id", DIALECTS["chat"], headers.read(()), body))
     assert (call.model, call.stream) == ("auto", stream)
 
 
