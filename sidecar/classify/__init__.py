@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from sidecar.classify.base import Classifier, Reader
 from sidecar.classify.batcher import BatchingClassifier
 from sidecar.classify.heuristic import HeuristicReader
-from sidecar.classify.triton import TritonClassifier
-from sidecar.classify.triton_pool import Pool
 from sidecar.config.schema import Classifier as Settings
 from sidecar.config.schema import Triton
 from sidecar.encoder.bundle import Bundle
@@ -64,6 +62,10 @@ async def _triton(
     settings: Settings, remote: Triton, bundle: Bundle, registry: Registry | None
 ) -> Chosen:
     """Raises ConfigError where the client is not installed."""
+    # gRPC takes longer to import than all the rest: only who asks for it waits for it
+    from sidecar.classify.triton import TritonClassifier  # noqa: PLC0415
+    from sidecar.classify.triton_pool import Pool  # noqa: PLC0415
+
     reader = OnnxEncoder(bundle, settings.threads) if remote.fallback == "onnx" else None
     tokens = Tokens(bundle.tokenizer)
     pool = Pool(remote.url, Served.of(bundle, remote.model), remote.in_flight)
