@@ -82,6 +82,9 @@ def connect(url: str) -> tuple[HTTPConnection, str]:
 
 def config(upstream: str) -> dict[str, Any]:
     return {
+        # the prompts are few sentences in many orders: every one is to be read
+        "decision_cache": {"entries": 0},
+        "sessions": {"entries": 0},
         "upstreams": {"mock": {"base_url": upstream}},
         "models": {
             "small": {

@@ -16,7 +16,6 @@ from typing import Final
 import orjson
 
 from sidecar import headers
-from sidecar.caller import Bounds, Request
 from sidecar.clock import Clock
 from sidecar.dialects import BY_PATH
 from sidecar.dialects.base import Dialect
@@ -34,6 +33,7 @@ from sidecar.errors import (
     trace,
 )
 from sidecar.headers import RequestHead
+from sidecar.incoming import Bounds, Request
 from sidecar.parse import Received
 from sidecar.pipeline import handle
 from sidecar.refusal import error_answer, new_request_id, refuse_a_page
