@@ -79,6 +79,8 @@ def main() -> None:
     parser.add_argument("--epochs", type=float, default=1)
     parser.add_argument("--minutes", type=float, default=1e9)
     parser.add_argument("--frozen", type=int, default=2)
+    parser.add_argument("--rate", type=float, default=1e-4)
+    parser.add_argument("--start-from", help="a teacher whose weights are the first ones")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--open-share", type=float, default=0.4)
     parser.add_argument("--without", action="append", default=[])
@@ -97,7 +99,7 @@ def main() -> None:
     plan = Plan(
         args.name,
         epochs=args.epochs,
-        rate=1e-4,
+        rate=args.rate,
         head_rate=1e-3,
         embedding_rate=3e-3,
         limit=LIMIT,
@@ -107,6 +109,7 @@ def main() -> None:
         minutes=args.minutes,
         token_budget=2048,
         strange_rate=0.03,
+        start_from=args.start_from,
     )
     train(plan, teacher, heads, table, tokenizer)
     if args.write:
