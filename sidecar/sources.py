@@ -52,6 +52,11 @@ def register(runtime: Runtime) -> None:
         "Prompts that wait to be read.",
         read=lambda: float(getattr(runtime.classifier, "queued", 0)),
     )
+    made.counter(
+        "router_classifier_shed",
+        "Prompts refused when they came, for the encoder was behind.",
+        read=lambda: float(getattr(runtime.classifier, "shed", 0)),
+    )
     made.gauge(
         "router_breaker_open",
         "Workers that do not ask this address for now, for it kept failing.",

@@ -1,16 +1,20 @@
 """Micro-batching on one worker thread, with a deadline for each request.
 
 Requests that arrive while the encoder is busy wait in a queue and are read
-together in its next run, so that load raises the batch and not the wait. Nothing
-waits for a batch to fill: an idle encoder starts at once. Each entry carries its
-own deadline; the event loop gives up on it in time, and the worker drops it
-unread if it is late already, because computing answers that nobody awaits is
-how a queue collapses.
+together in its next run. Nothing waits for a batch to fill: an idle encoder starts
+at once. Each entry carries its own deadline, and computing answers that nobody
+awaits is how a queue collapses, so the pace of the encoder is known
+(:mod:`sidecar.classify.pace`) and used three times: an entry that could not be read
+in time is refused when it comes, a batch grows only while its most urgent entry can
+still be served, and what has become hopeless in the queue is let go unread. Beyond
+its capacity the encoder therefore reads as much as it can, and the rest goes on
+without a reading at once and not when its deadline has passed.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
 import time
 from collections import deque
@@ -18,11 +22,14 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from sidecar.classify.base import Reader
+from sidecar.classify.pace import Pace
 from sidecar.errors import ClassifierDown, ClassifierError, ClassifierLate
 from sidecar.types import Features, Reading
 
 _CHARS_PER_TOKEN: Final = 3  # from above, for English and code: the budget is for time
 _MAX_TOKENS: Final = 256  # no window is longer to the encoder
+_CAUTION: Final = 1.25  # an estimate is a mean: what just fits by it is late half the time
+_GROWTH: Final = 2.0  # a batch is all late or all in time, so it may take half of what is left
 
 
 @dataclass(slots=True)
@@ -38,8 +45,8 @@ class BatchingClassifier:
 
     ``deadline_s`` counts from the call of :meth:`classify`. A batch holds at
     most ``max_batch_tokens`` (bound from above by character counts), and the
-    queue at most ``max_queue`` entries: one more is refused at once, for it
-    could not be read in time.
+    queue at most ``max_queue`` entries. What comes and could not be read in time is
+    refused at once; :attr:`shed` counts it.
     """
 
     def __init__(
@@ -60,6 +67,10 @@ class BatchingClassifier:
         self._budget = max_batch_tokens
         self._max_queue = max_queue
         self._queue: deque[_Entry] = deque()
+        self._waiting = 0  # tokens in the queue
+        self._pace = Pace()
+        self._busy_until = 0.0  # time.monotonic() at which the run is expected to end; 0: idle
+        self.shed = 0
         self._wake = threading.Condition()
         self._closed = False
         self._loop = asyncio.get_running_loop()
@@ -72,12 +83,16 @@ class BatchingClassifier:
         if self._closed or not self._worker.is_alive():
             raise ClassifierDown("the classifier is stopped")
         tokens = min(_MAX_TOKENS, len(features.window) // _CHARS_PER_TOKEN + 1)
-        future: asyncio.Future[Reading] = self._loop.create_future()
-        entry = _Entry(features.window, tokens, time.monotonic() + deadline, future)
+        now = time.monotonic()
         with self._wake:
             if len(self._queue) >= self._max_queue:
                 raise ClassifierLate("the classifier's queue is full")
-            self._queue.append(entry)
+            if not self._in_time(tokens, now, now + deadline):
+                self.shed += 1
+                raise ClassifierLate("the encoder is behind: a reading would come too late")
+            future: asyncio.Future[Reading] = self._loop.create_future()
+            self._queue.append(_Entry(features.window, tokens, now + deadline, future))
+            self._waiting += tokens
             self._wake.notify()
         timer = self._loop.call_later(deadline, _expire, future)
         try:
@@ -90,6 +105,17 @@ class BatchingClassifier:
             self._closed = True
             self._wake.notify()
         await asyncio.to_thread(self._worker.join, 5.0)
+
+    def _in_time(self, tokens: int, now: float, expires: float) -> bool:
+        """Whether a new entry could be read by ``expires``, after all that is before it.
+
+        An idle encoder tries whatever comes: that is how the pace is learned again after it
+        was taken for slower than it is.
+        """
+        if not self._busy_until and not self._queue:
+            return True
+        start = max(now, self._busy_until)
+        return start + _CAUTION * self._pace.seconds(self._waiting + tokens) <= expires
 
     @property
     def queued(self) -> int:
@@ -108,33 +134,53 @@ class BatchingClassifier:
                 self._closed = True
                 left = list(self._queue)
                 self._queue.clear()
+                self._waiting = 0
             self._deliver(left, ClassifierDown("the classifier is stopped"))
 
     def _next(self) -> list[_Entry] | None:
         """Wait for entries and take a batch; None once the classifier is closed."""
         with self._wake:
+            self._busy_until = 0.0
             while not self._queue and not self._closed:
                 self._wake.wait()
-            return None if self._closed else self._take()
+            return None if self._closed else self._take(time.monotonic())
 
-    def _take(self) -> list[_Entry]:
-        """The next batch, oldest first, without what is late or given up already."""
-        now = time.monotonic()
+    def _take(self, now: float) -> list[_Entry]:
+        """The next batch, oldest first, without what is late, given up or hopeless."""
         batch: list[_Entry] = []
-        longest = 0
+        hopeless: list[_Entry] = []
+        size, longest, soonest = 0, 0, math.inf
         while self._queue:
             entry = self._queue[0]
-            if entry.expires <= now or entry.future.done():
-                self._queue.popleft()
-                continue
             # a batch is padded to its longest entry: that is what it costs
-            longest = max(longest, entry.tokens)
-            if batch and longest * (len(batch) + 1) > self._budget:
+            wide = max(longest, entry.tokens)
+            padded = wide * (len(batch) + 1)
+            if entry.expires <= now or entry.future.done():
+                pass
+            elif not batch and len(self._queue) > 1 and self._late(padded, now, entry.expires):
+                hopeless.append(entry)
+            elif batch and (padded > self._budget or not self._room(padded, now, soonest)):
                 break
-            batch.append(self._queue.popleft())
+            else:
+                size, longest, soonest = padded, wide, min(soonest, entry.expires)
+                batch.append(entry)
+            self._queue.popleft()
+            self._waiting -= entry.tokens
+        self._busy_until = now + self._pace.seconds(size) if batch else 0.0
+        if hopeless:
+            self._deliver(hopeless, ClassifierLate("the encoder is behind"))
         return batch
 
+    def _late(self, tokens: int, now: float, expires: float) -> bool:
+        return now + self._pace.seconds(tokens) > expires
+
+    def _room(self, tokens: int, now: float, expires: float) -> bool:
+        """Whether a batch may grow to ``tokens`` when its most urgent entry has so long."""
+        return now + _GROWTH * self._pace.seconds(tokens) <= expires
+
     def _read(self, batch: list[_Entry]) -> None:
+        tokens = len(batch) * max(entry.tokens for entry in batch)
+        began = time.monotonic()
         try:
             readings = self._reader.read([entry.window for entry in batch])
             if len(readings) != len(batch):
@@ -144,6 +190,7 @@ class BatchingClassifier:
             if not isinstance(exc, Exception):
                 raise
             return
+        self._pace.observe(tokens, time.monotonic() - began)
         self._deliver(batch, readings)
 
     def _deliver(self, batch: list[_Entry], result: list[Reading] | ClassifierError) -> None:

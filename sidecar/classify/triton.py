@@ -93,6 +93,11 @@ class TritonClassifier:
         """Prompts that wait for the encoder in process."""
         return 0 if self._cpu is None else self._cpu.queued
 
+    @property
+    def shed(self) -> int:
+        """Prompts that the encoder in process refused when they came."""
+        return 0 if self._cpu is None else self._cpu.shed
+
     async def start(self) -> None:
         """Find out whether the server may be asked, for a bounded time; then keep at it."""
         probe = asyncio.create_task(self._probe())

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 
 import pytest
 
 from sidecar.classify.batcher import BatchingClassifier
+from sidecar.classify.pace import Pace
 from sidecar.errors import ClassifierDown, ClassifierLate
 from sidecar.types import Features, Reading
 
@@ -250,3 +252,89 @@ async def test_no_thread_is_left(make: Make) -> None:
     classifier = make()
     await classifier.close()
     assert not classifier._worker.is_alive()
+
+
+# -- the pace ----------------------------------------------------------------------
+
+
+class PacedReader:
+    """Takes a stated time a batch: so long for every window in it."""
+
+    version = "paced"
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self.batches: list[int] = []
+
+    def read(self, windows: Sequence[str]) -> list[Reading]:
+        self.batches.append(len(windows))
+        time.sleep(self.seconds * len(windows))
+        return [Reading(difficulty=0.5, version="paced") for _ in windows]
+
+
+WINDOW = "x" * 300  # a hundred tokens, by the batcher's bound
+
+
+async def outcomes(classifier: BatchingClassifier, count: int) -> list[Reading | BaseException]:
+    asked = [classifier.classify(Features(WINDOW)) for _ in range(count)]
+    return await asyncio.gather(*asked, return_exceptions=True)
+
+
+async def test_beyond_its_capacity_the_encoder_still_reads_what_it_can() -> None:
+    reader = PacedReader(0.02)
+    classifier = BatchingClassifier(reader, name="paced", deadline_s=0.2)
+    try:
+        await classifier.classify(Features(WINDOW))  # the pace is known from here on
+        found = await outcomes(classifier, 100)  # two seconds' worth
+    finally:
+        await classifier.close()
+    read = [one for one in found if isinstance(one, Reading)]
+    # ten fit into the deadline; read all together they would all have been late
+    assert 3 <= len(read) <= 12
+    assert all(isinstance(one, Reading | ClassifierLate) for one in found)
+    assert sum(reader.batches) < 25  # and little was read for nobody
+
+
+async def test_what_could_not_be_read_in_time_is_refused_when_it_comes() -> None:
+    classifier = BatchingClassifier(PacedReader(0.3), name="paced", deadline_s=1.0)
+    try:
+        await classifier.classify(Features(WINDOW))
+        first = [ask(classifier, WINDOW) for _ in range(3)]
+        await asyncio.sleep(0)
+        began = time.monotonic()
+        with pytest.raises(ClassifierLate, match="behind"):
+            await classifier.classify(Features(WINDOW))
+        assert time.monotonic() - began < 0.5  # not at its deadline
+        assert classifier.shed == 1
+        await asyncio.gather(*first, return_exceptions=True)
+    finally:
+        await classifier.close()
+
+
+async def test_an_idle_encoder_tries_whatever_comes_so_that_a_slow_spell_is_forgotten() -> None:
+    reader = PacedReader(0.3)
+    classifier = BatchingClassifier(reader, name="paced", deadline_s=0.1)
+    try:
+        for _ in range(2):  # too slow for the deadline, by its own pace
+            with pytest.raises(ClassifierLate):
+                await classifier.classify(Features(WINDOW))
+            await asyncio.sleep(0.4)
+        reader.seconds = 0.0
+        assert await classifier.classify(Features(WINDOW))
+    finally:
+        await classifier.close()
+    assert reader.batches == [1, 1, 1]
+
+
+def test_a_stalled_machine_does_not_pass_for_a_slow_encoder() -> None:
+    pace = Pace()
+    assert pace.seconds(100) == 0  # nothing is known yet
+    for _ in range(20):
+        pace.observe(100, 0.002)
+    usual = pace.seconds(100)
+    assert usual == pytest.approx(0.002)
+    pace.observe(100, 5.0)
+    assert pace.seconds(100) < 1.5 * usual
+    for _ in range(60):
+        pace.observe(100, 0.004)  # a neighbour came to stay
+    assert pace.seconds(100) == pytest.approx(0.004, rel=0.02)
