@@ -4,7 +4,8 @@ A teacher's column logits and the lexical voice's are joined per source by a log
 regression of the dev scores on both, ``s_t * teacher + s_l * lexical + t``, pooled over
 the source's columns. Where the lexical voice is silent (another source's rows, columns
 with few rows) or adds nothing, the teacher's logit alone is scaled by a regression of its
-own. Several teachers are averaged first. Writes
+own. Several teachers are averaged first, where all of them spoke; the hidden states to
+imitate are the first one's. Writes
 ``<work>/ensemble/soft.npz`` in the teacher's format, ``test.npz`` to compare the student
 with, and ``weights.json``.
 """
@@ -59,8 +60,8 @@ def main() -> None:
     ids = read(teachers[0], "soft")["ids"].tolist()
 
     def mean(split: str, of: list[str], part: str) -> Array:
-        voices = [aligned(of, read(t, split), part).astype(np.float32) for t in teachers]
-        return np.concatenate(voices, 1) if part == "pooled" else np.mean(voices, 0)
+        named = teachers[:1] if part == "pooled" else teachers
+        return np.mean([aligned(of, read(t, split), part).astype(np.float32) for t in named], 0)
 
     words = {split: read(args.lexical, split) for split in ("train", "dev")}
     spoken = [
@@ -69,6 +70,7 @@ def main() -> None:
     ]
     weights = weigh(dev, mean("dev", dev.ids, "columns"), spoken[1])
     parts = {part: mean("soft", ids, part) for part in PARTS}
+    parts["pooled"][np.isnan(parts["tier"][:, 0])] = np.nan
     parts["columns"] = join(dev.columns, parts["columns"], spoken[0], weights)
     folder = work_dir() / args.name
     folder.mkdir(parents=True, exist_ok=True)
