@@ -12,7 +12,6 @@ from typing import Any, Final
 
 from sidecar.dialects import base
 from sidecar.dialects.base import Asked
-from sidecar.dialects.body import with_flag
 from sidecar.dialects.openai import Completion
 from sidecar.dialects.reading import (
     ARRAY,
@@ -28,7 +27,6 @@ from sidecar.dialects.reading import (
     string,
 )
 from sidecar.errors import BadRequest
-from sidecar.types import Edit
 
 # What a content part of each type is to the capability mask; "" is plain text.
 _PARTS: Final[Mapping[str, str]] = {
@@ -93,12 +91,6 @@ class ChatDialect(Completion):
         if "audio" in (body.get("modalities") or ()):
             tally.needs.add(base.AUDIO)
         return tally.asked(body, body.get("max_completion_tokens") or body.get("max_tokens"))
-
-    def usage_edit(self, raw: bytes, body: dict[str, Any]) -> Edit | None:
-        options = body.get("stream_options") or {}
-        if body.get("stream") is not True or options.get("include_usage") is True:
-            return None
-        return with_flag(raw, body, "stream_options", "include_usage")
 
 
 def _read_message(tally: Tally, message: dict[str, Any], where: str) -> None:

@@ -8,6 +8,7 @@ from typing import Any, Final
 import orjson
 
 from sidecar.dialects.base import Event
+from sidecar.dialects.body import with_flag
 from sidecar.dialects.reading import completion_usage
 from sidecar.errors import RequestError
 from sidecar.types import Edit, Usage
@@ -40,6 +41,12 @@ class OpenAI:
 
 class Completion(OpenAI):
     """The answers of chat completions and of completions: choices, and one usage."""
+
+    def usage_edit(self, raw: bytes, body: dict[str, Any]) -> Edit | None:
+        options = body.get("stream_options") or {}
+        if body.get("stream") is not True or options.get("include_usage") is True:
+            return None
+        return with_flag(raw, body, "stream_options", "include_usage")
 
     def tells(self, data: bytes) -> bool:
         return (

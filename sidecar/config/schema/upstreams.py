@@ -44,7 +44,7 @@ class Upstream(Section):
     query: dict[QueryName, str] = Field(default={})
     query_env: dict[QueryName, EnvName] = Field(default={})
     ca_file: str | None = None
-    stream_usage: bool = True  # ask chat streams for their token count
+    stream_usage: bool = True  # ask streamed completions for their token count
     max_connections: Annotated[int, Field(ge=1, le=100_000)] = 2000
     timeouts: Timeouts = Timeouts()
     retries: Annotated[int, Field(ge=0, le=5)] = 0  # of a model none of whose addresses answered
