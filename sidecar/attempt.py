@@ -47,9 +47,9 @@ class Step:
 class Attempt:
     """An upstream that has begun to answer, and what of the answer is here already."""
 
+    spec: UpstreamSpec  # at the address that was asked
     model: ModelSpec
     reason: str  # the decision's, or fallback:N
-    idle_s: float  # how long it may be silent
     response: UpstreamResponse
     head: AnswerHead
     held: bytes
@@ -96,7 +96,7 @@ async def ask(
         raise UpstreamTimeout(f"{model.name} sent no content in time") from None
     strip = UsageStrip() if counting and streaming and isinstance(tap, StreamTap) else None
     return Attempt(
-        model, step.reason, upstream.timeouts.idle_s, response, head, held, ended,
+        upstream, model, step.reason, response, head, held, ended,
         streaming, tap, strip, failures, replica,
     )  # fmt: skip
 

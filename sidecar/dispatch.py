@@ -25,7 +25,7 @@ from sidecar.decide.experiment import under
 from sidecar.dialects.answers import said
 from sidecar.errors import UpstreamBroken, UpstreamError, UpstreamsFailed
 from sidecar.tap import BlindTap
-from sidecar.types import Call, Decision, Failure
+from sidecar.types import Call, Decision, Failure, Place
 from sidecar.upstream.base import Upstreams
 from sidecar.upstream.budget import RetryBudget
 from sidecar.upstream.health import Health, retry_after
@@ -79,7 +79,9 @@ class Dispatcher:
             for index, name in enumerate((decision.model, *decision.fallbacks)):
                 reason = f"fallback:{index}" if index else decision.reason
                 rules = cascade if index < decision.tries else None
-                for step in self._of(snapshot.models[name], reason, rules, last_resort=last_resort):
+                model = snapshot.models[name]
+                replicas = _kept_at(decision.at, model) if decision.at else model.replicas
+                for step in self._of(model, replicas, reason, rules, last_resort=last_resort):
                     yield step
                     if name in trial.unfit:  # at another address it would be no better
                         break
@@ -87,20 +89,26 @@ class Dispatcher:
                 return
 
     def _of(
-        self, model: ModelSpec, reason: str, rules: Cascade | None, *, last_resort: bool
+        self,
+        model: ModelSpec,
+        replicas: tuple[UpstreamSpec, ...],
+        reason: str,
+        rules: Cascade | None,
+        *,
+        last_resort: bool,
     ) -> Iterator[Step]:
         """One model's addresses, and those of them that are asked again."""
         upstream, again = model.upstream, 0
         budget = self._budget(upstream)
         tried: set[str] = set()
         while True:
-            spec = self.health.pick(model.replicas, tried, time.monotonic())
+            spec = self.health.pick(replicas, tried, time.monotonic())
             wait_s = 0.0
             if spec is None and last_resort and not tried:
-                spec = upstream
+                spec = replicas[0]
             elif spec is None and tried and again < upstream.retries:
                 again += 1
-                spec, wait_s = self._again(model, again)
+                spec, wait_s = self._again(replicas, again)
             if spec is None:
                 return
             if tried and not budget.take(time.monotonic()):
@@ -110,10 +118,12 @@ class Dispatcher:
             tried.add(spec.base_url)
             yield Step(spec, model, reason, wait_s, rules)
 
-    def _again(self, model: ModelSpec, number: int) -> tuple[UpstreamSpec | None, float]:
-        """The address of ``model`` that may be asked again soonest, and when."""
+    def _again(
+        self, replicas: tuple[UpstreamSpec, ...], number: int
+    ) -> tuple[UpstreamSpec | None, float]:
+        """The address of ``replicas`` that may be asked again soonest, and when."""
         now = time.monotonic()
-        rests = [(self.health.of(spec).rests_until - now, spec) for spec in model.replicas]
+        rests = [(self.health.of(spec).rests_until - now, spec) for spec in replicas]
         left, spec = min(rests, key=lambda rest: rest[0])
         # at random, so that those who failed together do not come back together
         jitter = random.uniform(0.1, 1.0) * _FIRST_WAIT_S * 2 ** (number - 1)  # noqa: S311
@@ -154,6 +164,11 @@ class Dispatcher:
                 trial.overtaken(step)
             await asyncio.gather(*running, return_exceptions=True)
         return winner and replace(winner, failures=tuple(trial.failures))
+
+
+def _kept_at(place: Place, model: ModelSpec) -> tuple[UpstreamSpec, ...]:
+    """The one address of ``model`` that knows the answer that the request goes on with."""
+    return tuple(spec for spec in model.replicas if place.is_at(spec.name, spec.base_url))
 
 
 class _Trial:
@@ -229,7 +244,7 @@ class _Trial:
         size, until = sum(map(len, held)), time.monotonic() + rules.hold_s
         try:
             while not ended and size <= rules.hold_kb << 10 and time.monotonic() < until:
-                with self._from.deadlines.limit(attempt.idle_s):
+                with self._from.deadlines.limit(attempt.spec.timeouts.idle_s):
                     piece = await attempt.response.read()
                 attempt.tap.feed(piece)
                 held.append(piece)

@@ -42,6 +42,7 @@ def parse(received: Received) -> Call:
         max_output_tokens=asked.max_output_tokens,
         temperature=asked.temperature,
         stateful=asked.stateful,
+        continues=asked.continues,
         hints=wishes,
         passed=received.head.passed,
         query=received.query,

@@ -75,10 +75,11 @@ class Relay:
             await self._answer.drained()
         if not attempt.ended:
             try:
-                with deadlines.limit(attempt.idle_s) as self._limit:
+                idle_s = attempt.spec.timeouts.idle_s
+                with deadlines.limit(idle_s) as self._limit:
                     await attempt.response.pump(self._take)
             except TimeoutError:
-                raise UpstreamTimeout(f"nothing came for {attempt.idle_s:g} s") from None
+                raise UpstreamTimeout(f"nothing came for {idle_s:g} s") from None
         rest = attempt.strip.rest() if attempt.strip is not None else b""
         if rest:
             self._answer.write(rest)
@@ -134,4 +135,7 @@ class Relay:
             first_byte_ms=self._first_ms,
             total_ms=self._clock.elapsed_ms(),
             failures=attempt.failures,
+            answer_id=attempt.tap.answer_id(),
+            upstream=attempt.spec.name,
+            base_url=attempt.spec.base_url,
         )

@@ -32,6 +32,7 @@ from sidecar.state.drift import Monitor
 from sidecar.state.learning import Learning
 from sidecar.state.meter import Meter
 from sidecar.state.observed import Observations
+from sidecar.state.places import Places
 from sidecar.state.response_cache import ResponseCache
 from sidecar.state.sessions import Sessions
 from sidecar.state.suspicion import Suspicion
@@ -93,6 +94,7 @@ class Runtime:
     drift: Monitor = field(init=False)
     readings: DecisionCache = field(init=False)
     sessions: Sessions = field(init=False)
+    places: Places = field(init=False)
     answers: ResponseCache = field(init=False)
 
     def __post_init__(self) -> None:
@@ -102,6 +104,7 @@ class Runtime:
         self.answers = ResponseCache(meter)
         talk = self.snapshot.config.sessions
         self.sessions = Sessions(talk.entries, talk.ttl_s, registry=meter.registry)
+        self.places = Places(talk.entries, talk.responses_ttl_s, registry=meter.registry)
         self.telemetry.config_generation.value = self.snapshot.generation
         self.suspicion = Suspicion(meter.registry)
         self.drift = Monitor(
@@ -117,7 +120,8 @@ class Runtime:
         exhausted = self.budgets.exhausted(call, snapshot) if self.budgets else ()
         route = snapshot.routes.get(call.model)
         if route is None:  # nothing else is asked where the model is named
-            return View(pinned=self.pinned, exhausted=exhausted)
+            place = self.places.look(call)
+            return View(pinned=self.pinned, exhausted=exhausted, place=place)
         now, learning = time.time(), self.learning
         held = self.sessions.look(call, snapshot)
         return View(
@@ -129,6 +133,7 @@ class Runtime:
             held=held,
             cached_tokens=held.cached if held else {},
             arm=arm_of(route, call),
+            place=self.places.look(call),
             exhausted=exhausted,
         )
 
@@ -150,6 +155,8 @@ class Runtime:
         if self.learning is not None:
             self.learning.remember(call, decision, outcome)
         self.sessions.remember(call, decision, outcome, snapshot)
+        if outcome.answer_id or call.continues is not None:
+            self.places.remember(call, decision, outcome)
         if call.model in snapshot.routes:
             self.drift.remember(call, decision)
         if self.budgets is not None:
@@ -208,6 +215,8 @@ class Runtime:
         self.readings.bound(cache.entries, cache.ttl_s, near=cache.near)
         if new.digest != old.digest:
             self.answers.clear()
-        self.sessions.bound(new.config.sessions.entries, new.config.sessions.ttl_s)
+        talk = new.config.sessions
+        self.sessions.bound(talk.entries, talk.ttl_s)
+        self.places.bound(talk.entries, talk.responses_ttl_s)
         self.telemetry.config_generation.value = new.generation
         return new

@@ -26,6 +26,7 @@ class StreamTap:
         self.whole = False  # the dialect's own end has come
         self.error = False  # the upstream sent an error in band
         self._usage = Usage()
+        self._answer_id = ""
 
     def feed(self, chunk: bytes) -> None:
         tells, framer = self._dialect.tells, self._framer
@@ -42,9 +43,13 @@ class StreamTap:
             self.error = self.error or event.error
             if event.usage is not None:
                 self._usage = _joined(self._usage, event.usage)
+            self._answer_id = event.answer_id or self._answer_id
 
     def usage(self) -> Usage:
         return self._usage
+
+    def answer_id(self) -> str:
+        return self._answer_id
 
 
 def _joined(before: Usage, after: Usage) -> Usage:
@@ -88,6 +93,9 @@ class AnswerTap:
     def usage(self) -> Usage:
         return self._dialect.usage(b"".join(self._chunks)) if self._chunks else Usage()
 
+    def answer_id(self) -> str:
+        return self._dialect.answer_id(b"".join(self._chunks)) if self._chunks else ""
+
 
 class BlindTap:
     """For what cannot be read as it passes: a compressed answer. Its usage is unknown."""
@@ -102,6 +110,9 @@ class BlindTap:
 
     def usage(self) -> Usage:
         return Usage()
+
+    def answer_id(self) -> str:
+        return ""
 
 
 Tap = StreamTap | AnswerTap | BlindTap

@@ -163,6 +163,20 @@ class Call:
     usage_edit: Edit | None = None  # asks a stream to count its tokens, where the app did not
     temperature: float | None = None  # as asked
     stateful: bool = False  # it continues or leaves something at the upstream
+    continues: str | None = None  # the id of the answer that it goes on with
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where an answer was given and is kept, for a request that goes on with it."""
+
+    model: str
+    upstream: str
+    base_url: str  # of the replica
+    tokens: int = 0  # of the conversation, that answer included
+
+    def is_at(self, upstream: str, base_url: str) -> bool:
+        return self.upstream == upstream and self.base_url == base_url
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +211,7 @@ class Decision:
     reading: Reading | None = None
     arm: str | None = None  # of a split route
     tries: int = 0  # of the first models: their answers are checked before they pass
+    at: Place | None = None  # the one replica that may be asked
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,3 +247,6 @@ class Outcome:
     first_byte_ms: float | None  # from the parsed request to the upstream's first content
     total_ms: float
     failures: tuple[Failure, ...] = ()  # attempts before this one
+    answer_id: str = ""  # under which the upstream keeps the answer
+    upstream: str = ""  # that answered, and at which address
+    base_url: str = ""

@@ -14,7 +14,7 @@ from typing import Final, Protocol
 
 from sidecar.decide.observed import Observed
 from sidecar.decide.session import Held
-from sidecar.types import Reading
+from sidecar.types import Place, Reading
 
 _NONE: Final[Mapping[str, int]] = MappingProxyType({})
 _NO_LENGTHS: Final[Mapping[str, float]] = MappingProxyType({})
@@ -54,6 +54,7 @@ class View:
     draws: Draws | None = None  # for the policy that explores
     held: Held | None = None  # the conversation that this request goes on with
     arm: str | None = None  # of a split route, that this request belongs to
+    place: Place | None = None  # of the answer that this request goes on with
     exhausted: tuple[Exhausted, ...] = ()  # budgets that are used up for this request
 
 

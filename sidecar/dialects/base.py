@@ -36,6 +36,7 @@ class Asked:
     max_output_tokens: int | None
     temperature: float | None = None
     stateful: bool = False  # it continues or leaves something at the upstream
+    continues: str | None = None  # the id of the answer that it goes on with
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,7 @@ class Event:
     done: bool = False  # the answer is whole: its end, or the reason of its end, has come
     error: bool = False
     usage: Usage | None = None
+    answer_id: str = ""  # under which the upstream keeps the answer
 
 
 class Dialect(Protocol):
@@ -80,6 +82,10 @@ class Dialect(Protocol):
 
     def usage(self, answer: bytes) -> Usage:
         """The tokens that a whole, unstreamed answer reports."""
+        ...
+
+    def answer_id(self, answer: bytes) -> str:
+        """The id under which the upstream keeps a whole answer; "" where none can be named."""
         ...
 
     def error(self, fault: RequestError, request_id: str) -> bytes:

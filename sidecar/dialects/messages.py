@@ -114,6 +114,9 @@ class MessagesDialect:
             return Event(content=True, usage=_usage_of(event))
         return Event()
 
+    def answer_id(self, answer: bytes) -> str:
+        return ""
+
     def usage(self, answer: bytes) -> Usage:
         usage = answer_usage(answer)
         return _usage(usage) if usage else Usage()

@@ -25,6 +25,9 @@ class OpenAI:
     def usage_edit(self, raw: bytes, body: dict[str, Any]) -> Edit | None:
         return None
 
+    def answer_id(self, answer: bytes) -> str:
+        return ""
+
     def error(self, fault: RequestError, request_id: str) -> bytes:
         said = {
             "message": str(fault),

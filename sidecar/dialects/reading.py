@@ -102,6 +102,7 @@ class Tally:
             max_output_tokens=max_output_tokens,
             temperature=body.get("temperature"),
             stateful=any(map(body.get, _STATE)),
+            continues=body.get("previous_response_id") or None,
         )
 
 

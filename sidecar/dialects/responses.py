@@ -50,6 +50,7 @@ _MEDIA: Final[Mapping[str, tuple[str, str]]] = {
     "input_file": (base.FILES, "file_data"),
     "input_audio": (base.AUDIO, "input_audio"),
 }
+_LONGEST_ID: Final = 512  # characters: what is kept of an answer is small
 _ENDS: Final = frozenset({"response.completed", "response.incomplete"})
 
 
@@ -101,16 +102,25 @@ class ResponsesDialect(OpenAI):
             return Event()
         if kind in {"error", "response.failed"}:
             return Event(error=True)
+        response = event.get("response")
+        if not isinstance(response, dict):
+            return Event(content=kind in _ENDS or kind.endswith(".delta"), done=kind in _ENDS)
         if kind in _ENDS:
-            response = event.get("response")
-            usage = response.get("usage") if isinstance(response, dict) else None
+            usage = response.get("usage")
             said = _usage(usage) if isinstance(usage, dict) else None
-            return Event(content=True, done=True, usage=said)
-        return Event(content=kind.endswith(".delta"))
+            return Event(content=True, done=True, usage=said, answer_id=_id(response))
+        return Event(content=kind.endswith(".delta"), answer_id=_id(response))
 
     def usage(self, answer: bytes) -> Usage:
         usage = answer_usage(answer)
         return _usage(usage) if usage else Usage()
+
+    def answer_id(self, answer: bytes) -> str:
+        try:
+            response = orjson.loads(answer)
+        except orjson.JSONDecodeError:
+            return ""
+        return _id(response) if isinstance(response, dict) else ""
 
     def error_event(self, fault: RequestError, request_id: str) -> bytes:
         said = {
@@ -148,6 +158,12 @@ def _read_item(tally: Tally, item: dict[str, Any], where: str) -> None:
         elif kind in {"input_text", "output_text"}:
             string(part, "text", f"{where}.content[{i}]")
     tally.say(role, "\n".join(texts))
+
+
+def _id(response: Mapping[str, Any]) -> str:
+    """The id of a response, if it has one that a request could name."""
+    name = response.get("id")
+    return name if isinstance(name, str) and len(name) <= _LONGEST_ID else ""
 
 
 def _usage(usage: Mapping[str, Any]) -> Usage:

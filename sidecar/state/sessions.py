@@ -151,11 +151,14 @@ def key_of(call: Call) -> int:
 
 
 def _is_talk(call: Call) -> bool:
-    return call.hints.session is not None or call.dialect in _TALKING
+    if call.hints.session is not None:
+        return True
+    # one that names the answer before it does not say how the conversation began
+    return call.dialect in _TALKING and call.continues is None
 
 
 def _goes_on(call: Call) -> bool:
-    return call.hints.session is not None or (call.prompt.answered and call.dialect in _TALKING)
+    return call.hints.session is not None or (call.prompt.answered and _is_talk(call))
 
 
 def _known(call: Call, usage: Usage) -> Usage:

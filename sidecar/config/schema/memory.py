@@ -14,6 +14,7 @@ class Sessions(Section):
 
     entries: Annotated[int, Field(ge=0, le=10_000_000)] = 10_000  # 0: none is remembered
     ttl_s: Seconds = 3600.0  # since the last turn
+    responses_ttl_s: Seconds = 86_400.0  # of answers that a request may name
     max_regret: Annotated[float, Field(ge=0, le=10, allow_inf_nan=False)] = 0.05
     upgrades: bool = True  # a turn may go to a dearer model for its quality
     cache_ttl_s: Seconds = 300.0  # how long an upstream keeps what it has cached

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sidecar.config.snapshot import RouteSpec, Snapshot
-from sidecar.decide import capability, experiment, rules
+from sidecar.decide import capability, continued, experiment, rules
 from sidecar.decide.stages import budget
 from sidecar.decide.stages.question import NO_ROUTE, Question, by_rule, fall_back, prefer
 from sidecar.decide.view import EMPTY, View
@@ -28,17 +28,20 @@ def plan(
             code="model_not_found",
         )
     route_name = route.name if route else NO_ROUTE
+    call, place = continued.grown(call, view.place), view.place
     if view.pinned is not None:
         model = snapshot.models[view.pinned]
         capability.require(call, [model])
         step = Step("kill-switch", f"every request goes to {model.name}")
-        return Decision(model.name, route_name, "kill-switch", steps=(step,))
+        at = continued.kept_by(place, model)
+        return Decision(model.name, route_name, "kill-switch", steps=(step,), at=at)
     if route is None:
         model = snapshot.models[call.model]
         noted = budget.admit(view.exhausted)
         capability.require(call, [model])
         step = Step("explicit", f"the request names {model.name}")
-        return Decision(model.name, NO_ROUTE, "explicit", steps=(*noted, step))
+        at = continued.kept_by(place, model)
+        return Decision(model.name, NO_ROUTE, "explicit", steps=(*noted, step), at=at)
     return _plan_route(call, features, snapshot, experiment.under(route, view.arm), view)
 
 
@@ -60,6 +63,11 @@ def _plan_route(
             Step("capability", said or "every model can"),
         ),
     )
+    if call.continues is not None:
+        settled = continued.settle(question, view.place, snapshot)
+        if isinstance(settled, Decision):
+            return settled
+        question = settled
     held = view.held
     if (
         held is not None
