@@ -1,13 +1,14 @@
 """Text unlike the training data, written by a program: what the ood head learns to doubt.
 
-Other scripts, common words of other languages put together by chance, invented words,
-noise, encodings and repetition. No sentence of any corpus is in here.
+Other scripts, other languages (:mod:`distill.tongues`), invented words, noise, encodings
+and repetition. No sentence of any corpus is in here.
 """
 
 from __future__ import annotations
 
 import random
 
+from distill.tongues import TONGUES, sentence
 from sidecar.types import Prompt
 
 _SCRIPTS = (
@@ -29,37 +30,16 @@ _SOUNDS = (
     "schaft che gli ción ão eux ette ique ment ando iamo ung"
 )
 _SYLLABLES = _SOUNDS.split()
-# Common words of other languages, put together by chance: no sentence, but its letters.
-_TONGUES = tuple(
-    words.split()
-    for words in (
-        "el la los una que para con por cómo está muy pero también casa tiempo quiero puedes "
-        "explicar cuál es hacer mañana gracias mundo agua ciudad trabajo años sobre entre hola",
-        "le la les une que pour avec est dans sur mais aussi maison temps je veux vous pouvez "
-        "expliquer quelle faire demain merci monde eau ville travail année entre bonjour être",
-        "der die das und ist nicht ein eine mit für auf wie kann ich du wir haus zeit möchte bitte "
-        "erklären welche machen morgen danke welt wasser stadt arbeit jahr zwischen über hallo",
-        "il lo gli una che per con come è molto ma anche casa tempo voglio puoi spiegare quale "
-        "fare domani grazie mondo acqua città lavoro anno sopra tra ciao perché essere",
-        "o os uma que para com como está muito mas também casa tempo quero pode explicar qual "
-        "fazer amanhã obrigado mundo água cidade trabalho ano sobre entre olá você não",
-        "het een van en is niet met voor op hoe kan ik je wij huis tijd wil graag uitleggen welke "
-        "maken morgen dank wereld water stad werk jaar tussen over hallo waarom zijn",
-        "nie jest to że na do jak bardzo ale też dom czas chcę możesz wyjaśnić który robić jutro "
-        "dziękuję świat woda miasto praca rok między nad cześć dlaczego być się",
-        "bir ve bu için ile çok ama da ev zaman istiyorum misin açıklar hangi yapmak yarın "
-        "teşekkürler dünya su şehir iş yıl arasında üzerinde merhaba neden değil olan",
-        "och det att en är inte med för på hur kan jag du vi hus tid vill gärna förklara vilken "
-        "göra imorgon tack värld vatten stad arbete år mellan över hej varför vara",
-        "и не что как это на с по для но тоже дом время хочу можешь объяснить какой делать завтра "
-        "спасибо мир вода город работа год между над привет почему быть погода расскажи",
-    )
+_COMMON = (  # Russian, put together by chance: no sentence, but its letters
+    "и не что как это на с по для но тоже дом время хочу можешь объяснить какой делать завтра "
+    "спасибо мир вода город работа год между над привет почему быть погода расскажи"
 )
+_RUSSIAN = _COMMON.split()
 
 
 def strange(rng: random.Random) -> Prompt:
     """Text unlike the training data: other scripts, invented words, noise, encodings."""
-    kind = rng.randrange(8)
+    kind = rng.randrange(10)
     length = rng.choice((5, 20, 60, 150, 400, 1000))
     if kind <= 1:
         low, high = rng.choice(_SCRIPTS)
@@ -69,9 +49,7 @@ def strange(rng: random.Random) -> Prompt:
             words.append(word + rng.choice(("", "", "", "", ",", ".", "?")))
         text = rng.choice(("", " ", " ", " ")).join(words)
     elif kind == 2:
-        tongue = rng.choice(_TONGUES)
-        words = [rng.choice(tongue) for _ in range(length // 6 + 3)]
-        text = " ".join(words).capitalize() + rng.choice(".?!")
+        text = " ".join(rng.choices(_RUSSIAN, k=length // 6 + 3)) + rng.choice(".?!")
     elif kind == 3:
         words = (
             "".join(rng.choices(_SYLLABLES, k=rng.randint(1, 3))) for _ in range(length // 5 + 2)
@@ -82,6 +60,8 @@ def strange(rng: random.Random) -> Prompt:
     elif kind == 5:
         alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
         text = "".join(rng.choices(alphabet, k=length)) + "=="
+    elif kind in (7, 8):
+        text = sentence(rng, rng.choice(TONGUES), rng.choice((25, 50, 100, 200, 500)))
     elif kind == 6:
         text = rng.choice(("0123456789abcdef", "01", "0123456789", "!?.,;:-_", "aeiou "))
         text = "".join(rng.choices(text, k=length))
