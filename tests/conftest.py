@@ -20,6 +20,7 @@ from sidecar.classify.dummy import DummyReader
 from sidecar.types import Reading
 from tests.support.no_skips import NoSkips
 from tests.support.raw_upstream import RawUpstream
+from tests.support.tls import Authority
 from tests.support.triton import TritonServer, needed, serving
 
 # A busy machine must not fail a property: no clock judges an example.
@@ -37,6 +38,12 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
     """The loop that serves in production: what is tested is what runs."""
     return {"uvloop": uvloop.new_event_loop}
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """Who vouches for upstreams that speak TLS."""
+    return Authority(tmp_path_factory.mktemp("authority"))
 
 
 @pytest.fixture

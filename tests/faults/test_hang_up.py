@@ -1,17 +1,26 @@
-"""A caller who leaves takes the upstream's work with it, and leaves nothing here."""
+"""A caller who leaves takes the upstream's work with it, and leaves nothing here.
+
+Every window is tried with the upstream in the clear and behind TLS: there a polite
+goodbye waits for the other side's, for half a minute under uvloop, so the connection
+must be cut.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import socket
+import ssl
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any
 
 import pytest
 
 from sidecar.classify.batcher import BatchingClassifier
 from sidecar.types import Reading
-from tests.conftest import Running, Start
+from tests.conftest import Running, Start, config_for
 from tests.support.raw_upstream import (
     ANSWER,
     STREAM_HEAD,
@@ -21,9 +30,10 @@ from tests.support.raw_upstream import (
     event,
     raw,
 )
+from tests.support.tls import Authority
 from tests.support.wire import Wire, chat, exchange, post
 
-SOON = 1.0  # seconds, within which an upstream is to notice
+SOON = 5.0  # seconds: many times what it takes on a busy machine, a fraction of a goodbye
 GENEROUS = 20.0
 
 
@@ -51,9 +61,35 @@ class Leaks:
             pytest.fail(f"tasks, descriptors, threads: {self.before} before, {self.count()} now")
 
 
+@pytest.fixture(params=["plain", "tls"])
+async def upstream(
+    request: pytest.FixtureRequest, authority: Authority
+) -> AsyncIterator[RawUpstream]:
+    server = RawUpstream(tls=authority.server() if request.param == "tls" else None)
+    await server.start()
+    yield server
+    await server.stop()
+
+
+@pytest.fixture
+def config(config: dict[str, Any], authority: Authority) -> dict[str, Any]:
+    config["upstreams"]["local"]["ca_file"] = str(authority.file)
+    return config
+
+
 @pytest.fixture
 async def sidecar(start: Start, config: dict[str, object]) -> Running:
     return await start(config)
+
+
+async def noticed_at_once(sidecar: Running, upstream: RawUpstream) -> None:
+    """The upstream has seen the cut before the next caller but two has an answer."""
+    upstream.script = None
+    for _ in range(3):
+        assert (await exchange(sidecar.app.listen, post(chat()))).status == 200
+        if upstream.gone.is_set():
+            return
+    pytest.fail("three callers were served and the upstream knew nothing")
 
 
 async def warm(sidecar: Running) -> Leaks:
@@ -206,6 +242,76 @@ async def test_while_it_waits_for_the_decision_no_upstream_is_asked(
     assert len(upstream.seen) == 1
     assert second.seen == []
     await leaks.none()
+
+
+@pytest.mark.parametrize("window", ["before the first byte", "held", "in mid-stream"])
+async def test_the_upstream_sees_it_before_others_are_served(
+    sidecar: Running, upstream: RawUpstream, window: str
+) -> None:
+    await warm(sidecar)
+    begun = {
+        "before the first byte": (),
+        "held": (STREAM_HEAD, chunk(b": ka\n\n")),
+        "in mid-stream": (STREAM_HEAD, chunk(event({"content": "x"}))),
+    }[window]
+    upstream.script = raw(*begun, 60.0)
+    async with await Wire.to(sidecar.app.listen) as wire:
+        wire.send(post(chat(stream=True)))
+        await until(lambda: len(upstream.seen) == 2)
+        if window == "in mid-stream":
+            await wire.head()
+            await wire.chunk()
+        assert not upstream.gone.is_set()
+        wire.hang_up()
+        await noticed_at_once(sidecar, upstream)
+
+
+class Deaf(threading.Thread):
+    """A TLS upstream that streams and never reads: a goodbye says nothing to it."""
+
+    def __init__(self, tls: ssl.SSLContext) -> None:
+        super().__init__(daemon=True)
+        self._tls = tls
+        self._server = socket.create_server(("127.0.0.1", 0))
+        self.url = f"https://127.0.0.1:{self._server.getsockname()[1]}/v1"
+        self.cut = threading.Event()
+        self.over = threading.Event()
+
+    def run(self) -> None:
+        plain, _ = self._server.accept()
+        with self._tls.wrap_socket(plain, server_side=True) as wire:
+            wire.recv(1 << 16)
+            with contextlib.suppress(OSError):
+                wire.sendall(STREAM_HEAD)
+                while not self.over.wait(0.02):
+                    wire.sendall(chunk(event({"content": "x"})))
+                return
+            self.cut.set()
+
+    def end(self) -> None:
+        self.over.set()
+        self.join(GENEROUS)
+        self._server.close()
+
+
+async def test_an_upstream_that_heeds_no_goodbye_is_cut_off(
+    start: Start, authority: Authority
+) -> None:
+    deaf = Deaf(authority.server())
+    deaf.start()
+    config = config_for(deaf.url)
+    for each in config["upstreams"].values():  # type: ignore[attr-defined]
+        each["ca_file"] = str(authority.file)
+    sidecar = await start(config)
+    try:
+        async with await Wire.to(sidecar.app.listen) as wire:
+            wire.send(post(chat(stream=True)))
+            await wire.head()
+            await wire.chunk()
+            assert not deaf.cut.is_set()
+        assert await asyncio.to_thread(deaf.cut.wait, SOON)
+    finally:
+        await asyncio.to_thread(deaf.end)
 
 
 async def test_a_crowd_that_leaves_at_once_leaves_nothing(
