@@ -6,7 +6,6 @@ streamed is read whole, so that one that breaks off can still be asked for elsew
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 from urllib.parse import unquote_plus
 
@@ -20,6 +19,7 @@ from sidecar.dialects import DIALECTS, overrides
 from sidecar.dialects.base import Dialect
 from sidecar.dialects.body import edited
 from sidecar.errors import UpstreamBroken, UpstreamTimeout
+from sidecar.frozen import dataclass
 from sidecar.headers import AnswerHead
 from sidecar.sse import UsageStrip
 from sidecar.tap import AnswerTap, BlindTap, StreamTap, Tap

@@ -12,13 +12,14 @@ router itself looks at.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final
 
 from sidecar.account import decision_ms
 from sidecar.clock import Clock
 from sidecar.config.snapshot import UpstreamSpec
 from sidecar.errors import BadRequest
+from sidecar.frozen import dataclass
 from sidecar.types import Call, Decision, Passed
 
 Fields = Sequence[tuple[bytes, bytes]]

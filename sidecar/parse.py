@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from sidecar.dialects.base import Dialect, input_bound
 from sidecar.dialects.body import model_span, parse_object
 from sidecar.errors import BadRequest
+from sidecar.frozen import dataclass
 from sidecar.headers import RequestHead
 from sidecar.hints import hints
 from sidecar.types import Call

@@ -9,8 +9,10 @@ whoever reads this file knows every fact that one stage may know of another.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final
+
+from sidecar.frozen import dataclass
 
 TASKS: Final = (
     "qa",

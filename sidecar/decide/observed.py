@@ -7,9 +7,11 @@ them of what it saw.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from types import MappingProxyType
 from typing import Final
+
+from sidecar.frozen import dataclass
 
 LENGTH_PRIOR: Final = 10.0  # answers of usual length that a task is taken to have had
 

@@ -29,12 +29,13 @@ is counted at the model that it led to.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from types import MappingProxyType
 from typing import Final
 
 from sidecar.config.schema import Sessions as Terms
 from sidecar.config.snapshot import ModelSpec, Price
+from sidecar.frozen import dataclass
 from sidecar.types import Call, Candidate, Usage
 
 _NOTHING: Final[Mapping[str, int]] = MappingProxyType({})

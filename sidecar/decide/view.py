@@ -8,12 +8,13 @@ which replays offline as it ran. The empty view is always a legal one.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from types import MappingProxyType
 from typing import Final, Protocol
 
 from sidecar.decide.observed import Observed
 from sidecar.decide.session import Held
+from sidecar.frozen import dataclass
 from sidecar.types import Place, Reading
 
 _NONE: Final[Mapping[str, int]] = MappingProxyType({})

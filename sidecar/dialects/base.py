@@ -8,10 +8,10 @@ errors look. It does no I/O. A new dialect is one new file and one line in
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Protocol
 
 from sidecar.errors import RequestError
+from sidecar.frozen import dataclass
 from sidecar.types import Edit, Prompt, Usage
 
 # Capabilities that a request may need and a model may declare.

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from hashlib import blake2b
 from typing import Final
 
@@ -27,6 +27,7 @@ from sidecar.config.schema import ResponseCache as Settings
 from sidecar.config.snapshot import RouteSpec, Snapshot
 from sidecar.decide.experiment import arm_of
 from sidecar.downstream import Copy
+from sidecar.frozen import dataclass
 from sidecar.state.meter import Meter
 from sidecar.tap import BlindTap
 from sidecar.types import Call, Outcome

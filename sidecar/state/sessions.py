@@ -17,12 +17,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 from sidecar.config.snapshot import Snapshot
 from sidecar.decide.price import DEFAULT_OUTPUT
 from sidecar.decide.session import CHOSEN, Held, after
+from sidecar.frozen import dataclass
 from sidecar.metrics import Registry
 from sidecar.state.lru import Lru
 from sidecar.types import Call, Decision, Outcome, Usage

@@ -13,9 +13,9 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
 
+from sidecar.frozen import dataclass
 from sidecar.metrics import Registry
 from sidecar.types import Call, Decision, Features
 

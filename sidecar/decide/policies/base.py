@@ -8,11 +8,11 @@ route (``situation.route``); what it needs to remember comes with the view.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from sidecar.config.snapshot import Abilities, ModelSpec, RouteSpec
 from sidecar.decide.view import View
+from sidecar.frozen import dataclass
 from sidecar.types import Call, Candidate, Reading
 
 # Above this out-of-distribution score a reading ranks nothing.

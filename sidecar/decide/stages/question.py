@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 from sidecar.config.snapshot import ModelSpec, RouteSpec, RuleSpec, Snapshot
+from sidecar.frozen import dataclass
 from sidecar.types import Decision, Step
 
 NO_ROUTE: Final = "-"
