@@ -128,7 +128,7 @@ class Runtime:
             pinned=self.pinned,
             now=now,
             observed=self.observations.seen(now),
-            lengths=self.observations.lengths,
+            lengths=self.observations.lengths(now),
             draws=learning.draws(call.model, snapshot) if learning else None,
             held=held,
             cached_tokens=held.cached if held else {},
@@ -140,7 +140,7 @@ class Runtime:
     def aside(self) -> View:
         """What a decision that nobody acts on may know: the world, and nothing of the caller."""
         now, seen = time.time(), self.observations
-        return View(now=now, observed=seen.seen(now), lengths=seen.lengths)
+        return View(now=now, observed=seen.seen(now), lengths=seen.lengths(now))
 
     def recall(self, features: Features) -> Reading | None:
         """What the decision cache would say of a prompt, without its being counted."""

@@ -51,7 +51,7 @@ def answered(call: Call, decision: Decision, outcome: Outcome, at: float) -> Ans
     """What is kept of one request."""
     reading = decision.reading
     demand = reading.demand if reading is not None else None
-    said = {c.model: c.probability for c in decision.candidates}
+    chances = (c.probability for c in decision.candidates if c.model == outcome.model)
     return Answered(
         request_id=call.request_id,
         at=at,
@@ -59,7 +59,7 @@ def answered(call: Call, decision: Decision, outcome: Outcome, at: float) -> Ans
         route=decision.route,
         tenant=call.hints.tenant,
         arm=decision.arm,
-        probability=said.get(outcome.model),
+        probability=next(chances, None),
         demand=None if demand is None else array("f", demand),
     )
 
@@ -77,11 +77,9 @@ class Recent:
     def add(self, one: Answered) -> None:
         self._by_id[one.request_id] = one
         oldest = one.at - self._keep_s
-        while self._by_id:
-            first = next(iter(self._by_id.values()))
-            if len(self._by_id) <= self._keep and first.at >= oldest:
-                return
-            self._by_id.popitem(last=False)
+        kept = self._by_id
+        while kept and (len(kept) > self._keep or next(iter(kept.values())).at < oldest):
+            kept.popitem(last=False)
 
     def get(self, request_id: str) -> Answered | None:
         """The request, or None where it is unknown or too old."""

@@ -6,6 +6,7 @@ Every memory of the process is one of these, so that none grows with the traffic
 from __future__ import annotations
 
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
 
@@ -16,8 +17,9 @@ V = TypeVar("V")
 class Lru(Generic[K, V]):
     """At most ``limit`` values, each for at most ``ttl_s`` seconds from when it was put.
 
-    A dict keeps the order of insertion: what is used moves to its end, and what is
-    put out stands at its beginning. Not for several threads.
+    What is used moves to the end, and what is put out stands at the beginning: of an
+    ``OrderedDict``, for a plain dict walks over all it has put out to find its first.
+    Not for several threads.
     """
 
     __slots__ = ("_kept", "_now", "evicted", "limit", "ttl_s")
@@ -27,7 +29,7 @@ class Lru(Generic[K, V]):
         self.ttl_s = ttl_s
         self.evicted = 0
         self._now = now
-        self._kept: dict[K, tuple[float, V]] = {}
+        self._kept: OrderedDict[K, tuple[float, V]] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -39,18 +41,19 @@ class Lru(Generic[K, V]):
 
     def with_age(self, key: K) -> tuple[V, float] | None:
         """As :meth:`get`, with the seconds since it was put."""
-        kept = self._kept.pop(key, None)
+        kept = self._kept.get(key)
         if kept is None:
             return None
         age = self._now() - kept[0]
         if age > self.ttl_s:
+            del self._kept[key]
             return None
-        self._kept[key] = kept
+        self._kept.move_to_end(key)
         return kept[1], age
 
     def put(self, key: K, value: V) -> None:
-        self._kept.pop(key, None)
         self._kept[key] = (self._now(), value)
+        self._kept.move_to_end(key)
         self._shrink()
 
     def drop(self, key: K) -> None:
@@ -66,5 +69,5 @@ class Lru(Generic[K, V]):
 
     def _shrink(self) -> None:
         while len(self._kept) > self.limit:
-            del self._kept[next(iter(self._kept))]
+            self._kept.popitem(last=False)
             self.evicted += 1

@@ -17,6 +17,7 @@ A process's own, not shared between workers.
 from __future__ import annotations
 
 import time
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import field
 from hashlib import blake2b
@@ -75,7 +76,7 @@ class _Shelf:
     """The answers of one route."""
 
     def __init__(self) -> None:
-        self.kept: dict[bytes, Kept] = {}
+        self.kept: OrderedDict[bytes, Kept] = OrderedDict()
         self.size = 0
 
     def take(self, key: bytes) -> Kept | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from sidecar.config.schema import Budget
 from sidecar.config.snapshot import Snapshot
 from sidecar.decide import Question, choose, plan
 from sidecar.decide.policies import POLICIES
+from sidecar.frozen import dataclass
 from sidecar.metrics import Registry
 from sidecar.runtime import Runtime
 from sidecar.state.budgets import Ledger
@@ -22,7 +23,7 @@ from tests.support.builders import FakeAbilities, call, model, reading, rule, sn
 MODELS = [model("cheap", 1.0), model("dear", 20.0)]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=False)
 class Watched(Hints):
     """Hints that fail whoever asks them for the tenant."""
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from sidecar.decide.observed import Observed
-from sidecar.state.observed import FORGET_S, HALF_LIFE_S, Observations
+from sidecar.state.observed import FORGET_S, HALF_LIFE_S, NEWS_S, Observations
 from sidecar.types import Decision, Failure, Outcome, Usage
 from tests.support.builders import call, reading
 
@@ -53,7 +53,7 @@ def test_a_model_that_slows_down_is_expected_to_be_slow() -> None:
     kept = told(*[answer(total_ms=500)] * 50)
     assert at(kept, 1000.0, "cheap").latency_s(100) == pytest.approx(0.5)
     told(*[answer(first_ms=5000, total_ms=5000)] * 30, of=kept)
-    slow = at(kept, 1000.0, "cheap").latency_s(100)
+    slow = at(kept, 1000.0 + NEWS_S).latency_s(100)
     assert slow is not None
     assert slow > 4.0
     later = at(kept, 1000.0 + 10 * HALF_LIFE_S, "cheap").latency_s(100)
@@ -69,7 +69,7 @@ def test_a_stream_tells_the_time_to_the_first_token_from_that_between_tokens() -
     assert seen.latency_s(50) == pytest.approx(0.2 + 50 * 0.02)
     # an answer that came at once says the same of its model
     told(answer(first_ms=2200, total_ms=2200, tokens=100), of=kept)
-    assert at(kept, 1000.0, "cheap").latency_s(0) == pytest.approx(0.2)
+    assert at(kept, 1000.0 + NEWS_S).latency_s(0) == pytest.approx(0.2)
 
 
 def test_errors_are_counted_where_they_happened_and_fade() -> None:
@@ -92,25 +92,35 @@ def test_what_was_not_the_models_fault_is_not_held_against_it(ended: str) -> Non
     assert dict(told(answer(status=400)).seen(1000.0)) == {}
 
 
-def length(kept: Observations, model: str) -> float:
-    return at(kept, 1000.0, model).length("code", kept.lengths["code"])
+def length(kept: Observations, model: str, now: float = 1000.0) -> float:
+    return at(kept, now, model).length("code", kept.lengths(now)["code"])
 
 
 def test_the_length_is_learned_by_task_from_what_is_usual() -> None:
     kept = told(answer(tokens=1000))
     assert 400 < length(kept, "cheap") < 600  # one long answer is not yet a habit
     told(*[answer(tokens=1000)] * 300, of=kept)
-    assert length(kept, "cheap") > 950
+    assert length(kept, "cheap", 1000.0 + NEWS_S) > 950
     assert at(kept).length("qa", 123.0) == 123.0
     # what is usual of all is what another model is taken to do until it shows otherwise
     told(answer("dear", tokens=10), of=kept)
-    assert length(kept, "dear") > 800
+    assert length(kept, "dear", 1000.0 + NEWS_S) > 800
     told(*[answer("dear", tokens=10)] * 100, of=kept)
-    assert length(kept, "dear") < 100
+    assert length(kept, "dear", 1000.0 + 2 * NEWS_S) < 100
+
+
+def test_an_answer_is_known_within_a_moment_and_an_error_at_once() -> None:
+    kept = told(answer(total_ms=500))
+    assert at(kept).latency_s(0) == pytest.approx(0.5)
+    told(answer(total_ms=1500, first_ms=1500), of=kept)
+    assert at(kept).latency_s(0) == pytest.approx(0.5)
+    assert at(kept, 1000.0 + NEWS_S).latency_s(0) == pytest.approx(0.6, abs=0.01)
+    told(answer(ended="upstream-broken"), of=kept)
+    assert at(kept, 1000.0 + NEWS_S).reliability < 1.0
 
 
 def test_unknown_usage_teaches_no_length() -> None:
-    assert dict(told(answer(tokens=None)).lengths) == {}
+    assert dict(told(answer(tokens=None)).lengths(1000.0)) == {}
 
 
 def test_a_decision_keeps_what_it_began_with_and_a_model_that_is_gone_is_forgotten() -> None:
