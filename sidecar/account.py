@@ -75,8 +75,13 @@ def strongest(decision: Decision, snapshot: Snapshot) -> ModelSpec:
     That is what always-strong would have used: price is what an operator knows
     of strength before any router is there.
     """
-    names = {decision.model, *decision.fallbacks}
-    return max((snapshot.models[name] for name in names), key=lambda m: m.price.output)
+    models = snapshot.models
+    dearest = models[decision.model]
+    for name in decision.fallbacks:
+        model = models[name]
+        if model.price.output > dearest.price.output:
+            dearest = model
+    return dearest
 
 
 def entry(over: Record) -> bytes:

@@ -59,8 +59,8 @@ class Caller(asyncio.Protocol):
 
     __slots__ = (
         "_ahead", "_ahead_size", "_bounds", "_callers", "_draining", "_gone", "_handler",
-        "_head_bytes", "_idle_since", "_idle_timer", "_in", "_loop", "_over", "_resumed", "_task",
-        "_timer", "_transport", "full",
+        "_head_bytes", "_idle_since", "_idle_timer", "_in", "_loop", "_over", "_request",
+        "_resumed", "_task", "_timer", "_transport", "_turn", "full",
     )  # fmt: skip
 
     def __init__(self, callers: Callers) -> None:
@@ -76,7 +76,9 @@ class Caller(asyncio.Protocol):
         self._ahead: list[bytes] = []
         self._ahead_size = 0
         # of the answer
-        self._task: asyncio.Task[None] | None = None
+        self._request: Request | None = None  # that is being answered
+        self._task: asyncio.Task[None] | None = None  # that answers them all, one by one
+        self._turn: asyncio.Future[None] | None = None  # when there is another one for it
         self.full = False
         self._resumed: asyncio.Future[None] | None = None
         # of the connection
@@ -112,7 +114,7 @@ class Caller(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._over:
             return
-        if self._task is not None:
+        if self._request is not None:
             # of a later request: its turn comes, and until then only so much is kept
             self._ahead.append(data)
             self._ahead_size += len(data)
@@ -189,7 +191,7 @@ class Caller(asyncio.Protocol):
     def _idled(self) -> None:
         """Close a connection that has been idle for its time; else look again when it may be."""
         left = self._idle_since + self._bounds.idle_s - self._loop.time()
-        busy = self._task is not None or self._in.head is not None or self._timer is not None
+        busy = self._request is not None or self._in.head is not None or self._timer is not None
         if not busy and left <= 0.001:
             self._end()
             return
@@ -199,21 +201,32 @@ class Caller(asyncio.Protocol):
     # -- answers out --------------------------------------------------------------------
 
     def _serve(self, request: Request) -> None:
-        answer = Downstream(
-            self,
-            keep_alive=request.keep_alive and not self._draining,
-            http10=request.http10,
-            bodiless=request.method == b"HEAD",
-        )
-        self._task = self._loop.create_task(self._answer(request, answer))
+        """Have ``request`` answered: by the connection's task, for a task each costs more."""
+        self._request = request
+        if self._task is None:
+            self._task = self._loop.create_task(self._work())
+        elif self._turn is not None and not self._turn.done():
+            self._turn.set_result(None)
 
-    async def _answer(self, request: Request, answer: Downstream) -> None:
-        try:
-            await self._handler.answer(request, answer)
-        finally:
-            self._task = None
-            if not self._gone:
-                self._answered(answer)
+    async def _work(self) -> None:
+        while self._request is not None:
+            request = self._request
+            answer = Downstream(
+                self,
+                keep_alive=request.keep_alive and not self._draining,
+                http10=request.http10,
+                bodiless=request.method == b"HEAD",
+            )
+            try:
+                await self._handler.answer(request, answer)
+            finally:
+                self._request = None
+                if not self._gone:
+                    self._answered(answer)
+            del request, answer  # a connection that is idle holds on to no body
+            if self._request is None and not self._over:
+                self._turn = self._loop.create_future()
+                await self._turn
 
     def _answered(self, answer: Downstream) -> None:
         """Go on to the next request, or end the connection."""
@@ -267,7 +280,7 @@ class Caller(asyncio.Protocol):
     def drain(self) -> None:
         """Let the answer that is under way be the last; close now if there is none."""
         self._draining = True
-        if self._task is None:
+        if self._request is None:
             self._end()
 
     async def stop(self) -> None:

@@ -92,4 +92,17 @@ def features_of(prompt: Prompt) -> Features:
     return Features(window=" ".join(parts), empty=not (head or tail))
 
 
-__all__ = ["MARKERS", "features_of"]
+def looked_at(prompt: Prompt) -> tuple[object, ...]:
+    """All of a prompt that :func:`features_of` looks at: where it is the same, so is the window."""
+    user, system = prompt.user, prompt.system
+    if len(user) > (HEAD_CHARS + TAIL_CHARS) * _SLACK:
+        head, tail = user[: HEAD_CHARS * _SLACK], user[-TAIL_CHARS * _SLACK :]
+    else:
+        head, tail = user, ""
+    return (
+        head, tail, len(user) > _LONG_CHARS, system[: SYSTEM_CHARS * _SLACK],
+        len(system) > SYSTEM_CHARS * _SLACK, prompt.turns > 1, prompt.tools > 0, prompt.media > 0,
+    )  # fmt: skip
+
+
+__all__ = ["MARKERS", "features_of", "looked_at"]

@@ -79,6 +79,8 @@ class Incoming:
         """Read ``data``; a fault of it is in :attr:`broken`, the first one for good."""
         try:
             self._parse(data)
+            if len(self._fields) > _MOST_HEADERS and self.broken is None:
+                self.broken = too_many()
         except httptools.HttpParserError as exc:
             if self.broken is None:
                 cause = exc.__context__
@@ -108,14 +110,14 @@ class Incoming:
     def on_header(self, name: bytes, value: bytes) -> None:
         if self.head is None:  # else a trailer, of which nobody needs to know
             self._fields.append((name, value))
-            if len(self._fields) > _MOST_HEADERS:
-                raise HeadersTooLarge("The request has too many headers. Send fewer.")
 
     def on_headers_complete(self) -> None:
         if self._plain:
             return
         parser, target, fields = self._parser, self._target, self._fields
         self._target, self._fields = b"", []
+        if len(fields) > _MOST_HEADERS:
+            raise too_many()
         version = parser.get_http_version()
         if version not in {"1.1", "1.0"}:
             raise invalid()
@@ -180,6 +182,10 @@ class Incoming:
 def too_large(bounds: Bounds) -> HeadersTooLarge:
     kb = bounds.max_head >> 10
     return HeadersTooLarge(f"The headers are larger than {kb} KB or too long. Shorten them.")
+
+
+def too_many() -> HeadersTooLarge:
+    return HeadersTooLarge("The request has too many headers. Send fewer.")
 
 
 def invalid() -> BadRequest:

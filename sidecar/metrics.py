@@ -31,20 +31,38 @@ Labels = tuple[str, ...]
 Read = Callable[[], float | Mapping[Labels, float]]
 
 
+class Sum:
+    """A counter's sum for one label set, to be added to in place."""
+
+    __slots__ = ("value",)
+
+    def __init__(self) -> None:
+        self.value = 0.0
+
+
 class Counter:
     """A sum for each label set, or what ``read`` says of one kept elsewhere."""
 
     def __init__(self, name: str, text: str, labels: Labels = (), read: Read | None = None) -> None:
         self.name, self.text, self.labels = name, text, labels
-        self._sums: dict[Labels, float] = {}
+        self._sums: dict[Labels, Sum] = {}
         self._read = read
 
+    def of(self, labels: Labels) -> Sum:
+        """The sum of one label set: for who adds to it often, and looks it up once."""
+        found = self._sums.get(labels)
+        if found is None:
+            found = self._sums[labels] = Sum()
+        return found
+
     def add(self, labels: Labels, amount: float = 1.0) -> None:
-        self._sums[labels] = self._sums.get(labels, 0.0) + amount
+        self.of(labels).value += amount
 
     def values(self) -> Mapping[Labels, float]:
         """The sum for each label set that was ever counted."""
-        return self._sums if self._read is None else _by_labels(self._read())
+        if self._read is not None:
+            return _by_labels(self._read())
+        return {labels: each.value for labels, each in self._sums.items()}
 
     def blank(self) -> Self:
         return type(self)(self.name, self.text, self.labels)
@@ -117,48 +135,63 @@ class Gauge:
         return family
 
 
+class Bins:
+    """A histogram's counts for one label set, and the sum of what was counted."""
+
+    __slots__ = ("_bounds", "counts", "total")
+
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        self._bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
+        self.total = 0.0
+
+    def observe(self, value: float) -> None:
+        self.counts[bisect_left(self._bounds, value)] += 1
+        self.total += value
+
+
 class Histogram:
     """Counts below each bound, for each label set."""
 
     def __init__(self, name: str, text: str, labels: Labels, bounds: tuple[float, ...]) -> None:
         self.name, self.text, self.labels = name, text, labels
         self.bounds = bounds
-        self._counts: dict[Labels, list[int]] = {}
-        self._sums: dict[Labels, float] = {}
+        self._bins: dict[Labels, Bins] = {}
+
+    def of(self, labels: Labels) -> Bins:
+        """The bins of one label set: for who counts often, and looks them up once."""
+        found = self._bins.get(labels)
+        if found is None:
+            found = self._bins[labels] = Bins(self.bounds)
+        return found
 
     def observe(self, labels: Labels, value: float) -> None:
-        counts = self._counts.get(labels)
-        if counts is None:
-            counts = self._counts[labels] = [0] * (len(self.bounds) + 1)
-            self._sums[labels] = 0.0
-        counts[bisect_left(self.bounds, value)] += 1
-        self._sums[labels] += value
+        self.of(labels).observe(value)
 
     def values(self) -> Mapping[Labels, tuple[list[int], float]]:
         """For each label set the count in each bucket, the last one unbounded, and the sum."""
-        return {labels: (counts, self._sums[labels]) for labels, counts in self._counts.items()}
+        return {labels: (each.counts, each.total) for labels, each in self._bins.items()}
 
     def blank(self) -> Self:
         return type(self)(self.name, self.text, self.labels, self.bounds)
 
     def dump(self) -> Any:
-        return [(labels, counts, self._sums[labels]) for labels, counts in self._counts.items()]
+        return [(labels, each.counts, each.total) for labels, each in self._bins.items()]
 
     def absorb(self, dump: Any) -> None:
         for key, counts, total in dump:
-            labels = tuple(key)
-            own = self._counts.setdefault(labels, [0] * (len(self.bounds) + 1))
-            self._counts[labels] = [a + b for a, b in zip(own, counts, strict=True)]
-            self._sums[labels] = self._sums.get(labels, 0.0) + total
+            own = self.of(tuple(key))
+            own.counts = [a + b for a, b in zip(own.counts, counts, strict=True)]
+            own.total += total
 
     def collect(self) -> Metric:
         family = HistogramMetricFamily(self.name, self.text, labels=self.labels)
-        for labels, counts in self._counts.items():
+        for labels, each in self._bins.items():
             below, buckets = 0, []
-            for bound, count in zip((*map(str, self.bounds), "+Inf"), counts, strict=True):
+            for bound, count in zip((*map(str, self.bounds), "+Inf"), each.counts, strict=True):
                 below += count
                 buckets.append((bound, below))
-            family.add_metric(labels, buckets, self._sums[labels])
+            family.add_metric(labels, buckets, each.total)
         return family
 
 

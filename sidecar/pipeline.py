@@ -18,7 +18,7 @@ from typing import Final
 from sidecar.account import Record, entry, record
 from sidecar.clock import Clock
 from sidecar.config.snapshot import Snapshot
-from sidecar.decide import View, choose, fall_back, plan
+from sidecar.decide import choose, fall_back, plan
 from sidecar.downstream import Downstream
 from sidecar.errors import (
     ClassifierDown,
@@ -27,7 +27,6 @@ from sidecar.errors import (
     UpstreamsFailed,
     trace,
 )
-from sidecar.features import features_of
 from sidecar.parse import Received, parse
 from sidecar.relay import Relay
 from sidecar.replay import decided, replay
@@ -47,10 +46,11 @@ async def handle(received: Received, answer: Downstream, runtime: Runtime, clock
     if runtime.tracer is not None:
         traced, received = runtime.tracer.begin(received)
     call = parse(received)
+    route = snapshot.routes.get(call.model)
     # only a route's requests are read: one that names its model needs no encoder
-    features = features_of(call.prompt) if call.model in snapshot.routes else UNREAD
+    features = UNREAD if route is None else runtime.windows.of(call.prompt)
     clock.lap("parse")
-    place = runtime.answers.look(call, snapshot, runtime.pinned)
+    place = None if route is None else runtime.answers.look(call, snapshot, runtime.pinned)
     if place is not None and place.kept is not None:
         decision = decided(call, place.kept, place.age_s)
         clock.lap("cache")
@@ -62,7 +62,9 @@ async def handle(received: Received, answer: Downstream, runtime: Runtime, clock
     decision = await decide(call, features, snapshot, runtime, clock)
     runtime.telemetry.decided(decision, clock, runtime.classifier.name)
 
-    shadow = shadowed(call, features, decision, snapshot, runtime)
+    shadow = None
+    if route is not None and route.shadow is not None and decision.reason != "kill-switch":
+        shadow = shadowed(route.shadow, call, features, decision, runtime=runtime)
     outcome: Callable[[], Outcome] = partial(unanswered, decision, clock)
     try:
         attempt = await runtime.dispatcher.dispatch(call, decision, snapshot)
@@ -122,52 +124,34 @@ async def decide(
 ) -> Decision:
     """The decision, with a reading where one is needed and comes in time."""
     view = runtime.view(call, snapshot)
-    decision = await settle(call, features, snapshot, view, runtime=runtime, clock=clock)
+    decision = plan(call, features, snapshot, view)
+    if not isinstance(decision, Decision):
+        question = decision
+        known = runtime.readings.look(features.window, runtime.classifier.version)
+        verdict = await read(features, runtime) if known is None else known
+        clock.lap("classify" if known is None else "cache")
+        try:
+            decision = choose(question, call, verdict, snapshot, view)
+        except RequestError:
+            raise
+        except Exception as exc:  # a fault of ours must not become the caller's
+            log.error("the decision failed; the route's default answers: %s", trace(exc))
+            decision = fall_back(question, snapshot, ClassifierDown.reason, "the decision failed")
+    clock.lap("decide")
     return decision if view.arm is None else replace(decision, arm=view.arm)
 
 
-async def settle(
-    call: Call,
-    features: Features,
-    snapshot: Snapshot,
-    view: View,
-    *,
-    runtime: Runtime,
-    clock: Clock,
-) -> Decision:
-    """The decision in what ``view`` knows of the world."""
-    question = plan(call, features, snapshot, view)
-    if isinstance(question, Decision):
-        clock.lap("decide")
-        return question
-    known = runtime.readings.look(features.window, runtime.classifier.version)
-    verdict = await read(features, runtime) if known is None else known
-    clock.lap("classify" if known is None else "cache")
-    try:
-        decision = choose(question, call, verdict, snapshot, view)
-    except RequestError:
-        raise
-    except Exception as exc:  # a fault of ours must not become the caller's
-        log.error("the decision failed; the route's default answers: %s", trace(exc))
-        decision = fall_back(question, snapshot, ClassifierDown.reason, "the decision failed")
-    clock.lap("decide")
-    return decision
-
-
 def shadowed(
-    call: Call, features: Features, decision: Decision, snapshot: Snapshot, runtime: Runtime
-) -> Shadow | None:
-    """The shadow of the request, where its route has one."""
-    route = snapshot.routes.get(call.model)
-    if route is None or route.shadow is None or decision.reason == "kill-switch":
-        return None
+    route: str, call: Call, features: Features, decision: Decision, *, runtime: Runtime
+) -> Shadow:
+    """What ``route`` would have decided, worked out beside the request."""
     ask = partial(read, features, runtime)
     return Shadow(
-        route.shadow,
+        route,
         call,
         features,
         known=decision,
-        snapshot=snapshot,
+        snapshot=runtime.snapshot,
         view=runtime.aside(),
         read=ask,
     )

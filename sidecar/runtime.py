@@ -20,7 +20,7 @@ from sidecar.config import loader
 from sidecar.config.prices import repriced
 from sidecar.config.snapshot import Price, Snapshot
 from sidecar.decide.experiment import arm_of
-from sidecar.decide.view import View
+from sidecar.decide.view import EMPTY, View
 from sidecar.decision_log import Sink
 from sidecar.dispatch import Dispatcher
 from sidecar.encoder.abilities import Catalogue
@@ -36,6 +36,7 @@ from sidecar.state.places import Places
 from sidecar.state.response_cache import ResponseCache
 from sidecar.state.sessions import Sessions
 from sidecar.state.suspicion import Suspicion
+from sidecar.state.windows import Windows
 from sidecar.telemetry import Telemetry
 from sidecar.tracing import Tracer
 from sidecar.types import Call, Decision, Features, Outcome, Reading
@@ -87,6 +88,7 @@ class Runtime:
     telemetry: Telemetry = field(default_factory=Telemetry)
     mode: Mode = Mode.STARTING
     observations: Observations = field(default_factory=Observations)
+    windows: Windows = field(default_factory=Windows)  # of the latest prompts
     pinned: str | None = None  # the kill switch's model, while it is on
     learning: Learning | None = None  # scores of answers, and abilities that follow them
     budgets: Ledger | None = None  # what was spent, where anything limits it
@@ -121,6 +123,8 @@ class Runtime:
         route = snapshot.routes.get(call.model)
         if route is None:  # nothing else is asked where the model is named
             place = self.places.look(call)
+            if self.pinned is None and place is None and not exhausted:
+                return EMPTY
             return View(pinned=self.pinned, exhausted=exhausted, place=place)
         now, learning = time.time(), self.learning
         held = self.sessions.look(call, snapshot)
@@ -154,10 +158,10 @@ class Runtime:
         self.observations.remember(call, decision, outcome, snapshot.models, time.time())
         if self.learning is not None:
             self.learning.remember(call, decision, outcome)
-        self.sessions.remember(call, decision, outcome, snapshot)
         if outcome.answer_id or call.continues is not None:
             self.places.remember(call, decision, outcome)
         if call.model in snapshot.routes:
+            self.sessions.remember(call, decision, outcome, snapshot)
             self.drift.remember(call, decision)
         if self.budgets is not None:
             self.budgets.charge(call, decision, outcome, snapshot)

@@ -9,18 +9,31 @@ makes its metrics in :attr:`Telemetry.registry`; docs/metrics.md says how.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from sidecar.account import strongest
 from sidecar.clock import Clock
 from sidecar.config.snapshot import Snapshot
-from sidecar.metrics import Registry
-from sidecar.types import Decision, Outcome
+from sidecar.metrics import Bins, Labels, Registry, Sum
+from sidecar.types import Decision, Failure, Outcome
 
 _DECISION_BOUNDS: Final = (
     0.0005, 0.001, 0.002, 0.003, 0.004, 0.005, 0.006, 0.008, 0.01, 0.015, 0.025, 0.05, 0.1, 0.25,
 )  # fmt: skip
 _CONTENT_BOUNDS: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+
+
+class _Cells(NamedTuple):
+    """Where answers that went one way are counted, looked up once."""
+
+    answers: Sum
+    request_time: Bins
+    first_content: Bins
+    input: Sum
+    cached: Sum
+    output: Sum
+    cost: Sum
+    cost_strong: Sum
 
 
 class Telemetry:
@@ -108,44 +121,76 @@ class Telemetry:
             "router_kill_switch", "1 while every request goes to one model.", alike=True
         )
 
+        # what a request adds to, by all that tells it from another; as bounded as labels are
+        self._decided: dict[Labels, Sum] = {}
+        self._stages: dict[str, Bins] = {}
+        self._answered: dict[tuple[str, str, int, str], _Cells] = {}
+
     def decided(self, decision: Decision, clock: Clock, backend: str) -> None:
         """Count one decision and where its time went."""
-        self._decisions.add((decision.route, decision.model, decision.reason))
+        made = (decision.route, decision.model, decision.reason)
+        cell = self._decided.get(made)
+        if cell is None:
+            cell = self._decided[made] = self._decisions.of(made)
+        cell.value += 1
         total = 0.0
+        stages = self._stages
         for stage, ms in clock.laps.items():
             total += ms
-            self._stage_time.observe((stage,), ms / 1e3)
+            bins = stages.get(stage)
+            if bins is None:
+                bins = stages[stage] = self._stage_time.of((stage,))
+            bins.observe(ms / 1e3)
         self._decision_time.observe((backend,), total / 1e3)
 
     def account(self, decision: Decision, outcome: Outcome, snapshot: Snapshot) -> None:
         """Count one answer, its tokens and its price."""
-        model, usage = outcome.model, outcome.usage
-        self._answers.add((model, str(outcome.status), outcome.ended))
+        model, route, usage = outcome.model, decision.route, outcome.usage
+        went = (route, model, outcome.status, outcome.ended)
+        cells = self._answered.get(went)
+        if cells is None:
+            cells = self._answered[went] = self._cells(*went)
+        cells.answers.value += 1
+        cells.request_time.observe(outcome.total_ms / 1e3)
         if outcome.first_byte_ms is not None:
-            self._first_content.observe((model,), outcome.first_byte_ms / 1e3)
-        self._request_time.observe((decision.route,), outcome.total_ms / 1e3)
+            cells.first_content.observe(outcome.first_byte_ms / 1e3)
         if outcome.attempts > 1:
             self._fallbacks.add((model,))
         for failure in outcome.failures:
-            self._attempts_failed.add((failure.model,))
-            wasted = failure.usage and snapshot.models[failure.model].price.charged(failure.usage)
-            if wasted:
-                self._cost.add((decision.route, failure.model), wasted)
-        for kind, count in (
-            ("input", usage.input_tokens),
-            ("cached", usage.cached_tokens),
-            ("output", usage.output_tokens),
-        ):
-            if count:
-                self._tokens.add((decision.route, model, kind), count)
+            self._failed(route, failure, snapshot)
+        if usage.input_tokens:
+            cells.input.value += usage.input_tokens
+        if usage.cached_tokens:
+            cells.cached.value += usage.cached_tokens
+        if usage.output_tokens:
+            cells.output.value += usage.output_tokens
         cost = snapshot.models[model].price.charged(usage)
         if cost is not None:
-            labels = (decision.route, model)
-            self._cost.add(labels, cost)
-            strong = strongest(decision, snapshot).price.charged(usage)
-            self._cost_strong.add(labels, cost if strong is None else strong)
+            strong = strongest(decision, snapshot)
+            dearest = cost if strong.name == model else strong.price.charged(usage)
+            cells.cost.value += cost
+            cells.cost_strong.value += cost if dearest is None else dearest
         elif outcome.ended == "complete":
             self._unknown.add((model,))
+
+    def _cells(self, route: str, model: str, status: int, ended: str) -> _Cells:
+        tokens = self._tokens
+        return _Cells(
+            self._answers.of((model, str(status), ended)),
+            self._request_time.of((route,)),
+            self._first_content.of((model,)),
+            tokens.of((route, model, "input")),
+            tokens.of((route, model, "cached")),
+            tokens.of((route, model, "output")),
+            self._cost.of((route, model)),
+            self._cost_strong.of((route, model)),
+        )
+
+    def _failed(self, route: str, failure: Failure, snapshot: Snapshot) -> None:
+        self._attempts_failed.add((failure.model,))
+        wasted = failure.usage and snapshot.models[failure.model].price.charged(failure.usage)
+        if wasted:
+            self._cost.add((route, failure.model), wasted)
 
     def refused(self, status: int, code: str | None) -> None:
         """Count a request that the sidecar answered with an error of its own."""

@@ -11,7 +11,7 @@ from sidecar.types import Call
 
 def missing(call: Call, model: ModelSpec) -> tuple[str, ...]:
     """What ``model`` lacks for ``call``, in words; empty where it can serve it."""
-    lack = sorted(call.needs - model.capabilities)
+    lack = sorted(call.needs - model.capabilities) if call.needs else []
     if call.dialect not in model.dialects:
         lack.append(f"{call.dialect} dialect")
     wanted = call.input_tokens + (call.max_output_tokens or 0)

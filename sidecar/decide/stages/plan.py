@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import lru_cache
+
 from sidecar.config.snapshot import RouteSpec, Snapshot
 from sidecar.decide import capability, continued, experiment, rules
 from sidecar.decide.stages import budget
@@ -39,10 +42,20 @@ def plan(
         model = snapshot.models[call.model]
         noted = budget.admit(view.exhausted)
         capability.require(call, [model])
-        step = Step("explicit", f"the request names {model.name}")
+        named = _named(model.name)
         at = continued.kept_by(place, model)
-        return Decision(model.name, NO_ROUTE, "explicit", steps=(*noted, step), at=at)
+        if not noted and at is None:
+            return named
+        return replace(named, steps=(*noted, *named.steps), at=at)
     return _plan_route(call, features, snapshot, experiment.under(route, view.arm), view)
+
+
+@lru_cache
+def _named(model: str) -> Decision:
+    """The decision of every request that names ``model``."""
+    return Decision(
+        model, NO_ROUTE, "explicit", steps=(Step("explicit", f"the request names {model}"),)
+    )
 
 
 def _plan_route(
