@@ -4,8 +4,9 @@
     python -m bench.drill mock --failing 0.1 [--period 60]
 
 ``slow:MS`` makes every run of the encoder take so much longer; ``down`` makes each one
-fail. The failing mock answers that share of its requests with a 500 or 429, or breaks
-the stream off before its first content.
+fail. The failing mock answers that share of its requests with a 500 or 429, cuts the
+connection, breaks the stream off before its first content, or says nothing for so long
+that it is given up. What it did so far it tells at ``/v1/drill``.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ from sidecar.demo.mock import Exchange, MockUpstream
 from sidecar.encoder.model import OnnxEncoder
 from sidecar.types import Reading
 
+SILENT_S = 30.0  # of an answer that does not come
+
 
 class Faulty:
     """The real encoder behind a fault."""
@@ -47,32 +50,48 @@ class Faulty:
 
 
 class Failing:
-    """A share of requests fail, in turns of three kinds; counted, not drawn.
+    """A share of requests fail, in turns of five kinds; counted, not drawn.
 
-    With ``period_s`` only in the last third of each period.
+    With ``period_s`` only in the last third of each period of the monotonic clock. A
+    stream that is to be cut is one only if a stream was asked for; else the connection is.
     """
 
     def __init__(self, share: float, period_s: float = 0.0) -> None:
         self._every = round(1 / share)
         self._period_s = period_s
-        self._failed = 0
         self._cut: set[int] = set()
+        self.done = dict.fromkeys(("status 500", "status 429", "cut", "stream cut", "silent"), 0)
 
-    async def on_request(self, exchange: Exchange, _: web.Request) -> web.StreamResponse | None:
-        at = time.monotonic() % self._period_s / self._period_s if self._period_s else 1.0
-        if exchange.number % self._every or at < 2 / 3:
+    async def on_request(
+        self, exchange: Exchange, request: web.Request
+    ) -> web.StreamResponse | None:
+        if exchange.path == "/v1/drill":
+            return web.json_response(self.done)
+        if exchange.number % self._every or not faulty(self._period_s, time.monotonic()):
             return None
-        self._failed += 1
-        match self._failed % 3:
-            case 0:
+        kind = list(self.done)[sum(self.done.values()) % len(self.done)]
+        self.done[kind] += 1
+        match kind:
+            case "status 500":
                 return web.Response(status=500)
-            case 1:
+            case "status 429":
                 return web.Response(status=429, headers={"Retry-After": "0"})
-        self._cut.add(exchange.number)
+            case "silent":
+                await asyncio.sleep(SILENT_S)
+            case "stream cut" if b'"stream":true' in exchange.body:
+                self._cut.add(exchange.number)
+            case _:
+                assert request.transport is not None
+                request.transport.abort()
         return None
 
     async def on_event(self, exchange: Exchange, event: bytes) -> bytes | None:
         return None if exchange.number in self._cut else event
+
+
+def faulty(period_s: float, now: float) -> bool:
+    """Whether ``now`` on the monotonic clock is in the last third of a period (0: always)."""
+    return not period_s or now % period_s / period_s >= 2 / 3
 
 
 async def serve_sidecar(args: argparse.Namespace) -> None:

@@ -95,6 +95,11 @@ def register(runtime: Runtime) -> None:
     )
     made.gauge("router_resident_bytes", "Memory of the worker processes.", read=_resident_bytes)
     made.gauge("router_open_files", "Open files and sockets.", read=_open_files)
+    made.gauge(
+        "router_tasks",
+        "Tasks of the event loops; one that is not in flight and stays is a leak.",
+        read=lambda: float(len(asyncio.all_tasks())),
+    )
 
 
 def replicas(runtime: Runtime) -> Iterator[tuple[UpstreamSpec, Replica]]:
