@@ -7,7 +7,7 @@ export function usd(value) {
   if (size === 0) return "$0";
   if (size < 0.000001) return `${sign}<$0.000001`;
   const digits = size >= 100 ? 0 : size >= 1 ? 2 : size >= 0.01 ? 4 : 6;
-  return sign + "$" + size.toLocaleString("en-US", { minimumFractionDigits: Math.min(2, digits), maximumFractionDigits: digits });
+  return sign + "$" + size.toLocaleString("en-US", { minimumFractionDigits: digits === 6 ? 6 : Math.min(2, digits), maximumFractionDigits: digits });
 }
 
 export function count(value) {

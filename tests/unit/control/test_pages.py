@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import re
 from pathlib import Path
 from typing import Any
@@ -42,10 +44,27 @@ def test_no_file_asks_for_anything_from_elsewhere() -> None:
 
 
 def test_nothing_stands_inline_that_the_policy_would_stop() -> None:
-    page = next(file for file in FILES if file.name == "index.html").read_text()
-    assert not re.search(r"<script(?![^>]*\bsrc=)", page)
+    body, policy = pages.page()
+    page = body.decode()
     assert not re.search(r"\s(style|on\w+)=", page)
-    assert "<style" not in page
+    inline = re.findall(r"<style>(.*?)</style>|<script>(.*?)</script>", page, re.DOTALL)
+    assert [bool(style) for style, _ in inline] == [True, False]
+    for text in (style or script for style, script in inline):
+        digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+        assert f"'sha256-{digest}'" in policy
     for file in FILES:
         if file.suffix == ".js":  # text is set as text: what a request names cannot be markup
             assert not re.search(r"innerHTML|insertAdjacentHTML|document\.write", file.read_text())
+
+
+def test_the_first_paint_waits_for_nothing_but_the_page() -> None:
+    head = pages.page()[0].decode().partition("</head>")[0]
+    assert 'rel="stylesheet"' not in head
+    assert set(re.findall(r"<script([^>]*)src=", head)) == {' type="module" '}  # deferred
+
+
+def test_the_page_and_all_its_files_weigh_less_than_150_kb() -> None:
+    names = [path.rpartition("/")[2] for path in pages.PATHS - {"/"}]
+    files = [file.stat().st_size for file in FILES if file.name in names]
+    assert len(files) > 5
+    assert len(pages.page()[0]) + sum(files) < 150_000
