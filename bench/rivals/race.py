@@ -48,9 +48,9 @@ def start(
     manifest: Manifest, mock: int, folder: Path, stack: contextlib.ExitStack, *, install: bool
 ) -> Runner:
     """Start one rival and wait for its first good answer."""
+    binaries = programs(manifest, allowed=install)
     how = manifest.proxy
     assert how is not None
-    binaries = programs(manifest, allowed=install)
     port = ground.free_port()
     own = folder / manifest.name
     own.mkdir()
