@@ -15,7 +15,7 @@ export ORT_DISABLE_TELEMETRY := 1
 TESTED := $(if $(CI),$(VENV)/.train $(VENV)/.kernels $(VENV)/.triton)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench manifests clean
+.PHONY: help demo test lint bench numbers manifests clean
 
 help: ## what there is to type
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
@@ -38,6 +38,10 @@ bench: $(VENV)/.dev $(VENV)/.bench ## the short benchmark, appended to bench/res
 	$(BIN)/python -m bench.load --seconds 4
 	$(BIN)/python -m bench.scenarios --seconds 4 --rounds 1
 	$(BIN)/python -m bench.soak --minutes 1
+
+# SKIP="soak rivals" leaves those out.
+numbers: $(VENV)/.dev $(VENV)/.bench $(VENV)/.tools ## every figure of README and docs, measured here (two hours)
+	$(BIN)/python -m bench.numbers $(if $(SKIP),--skip $(SKIP))
 
 manifests: $(VENV)/.kube ## render deploy/manifests from the chart
 	$(BIN)/python deploy/render.py $(VENV)/kube/helm

@@ -92,6 +92,7 @@ def config(upstream: str) -> dict[str, Any]:
                 "upstream_model": "llama-3.1-8b-instruct",
                 "ability": "llama-3.1-8b-instruct",
                 "price": {"input": 0.07, "output": 0.07},
+                "context": 128000,  # long prompts are to be read too
             },
             "large": {
                 "upstream": "mock",

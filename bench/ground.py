@@ -31,6 +31,8 @@ import yaml
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "bench" / "results.jsonl"
 START_LIMIT_S = 30.0
+_BEGAN = time.monotonic()
+_LOAD_BEFORE = round(os.getloadavg()[0], 2)  # of the minute before this process: was it quiet?
 
 
 @dataclass(frozen=True)
@@ -168,7 +170,8 @@ def machine() -> dict[str, Any]:
     return {
         "cpu": cpu,
         "cores": os.cpu_count(),
-        "load": round(os.getloadavg()[0], 2),  # of the minute before: was it quiet?
+        "load_before": _LOAD_BEFORE,
+        "load": round(os.getloadavg()[0], 2),  # at the end, the benchmark's own in it
         "python": platform.python_version(),
         "system": platform.system(),
     }
@@ -182,10 +185,13 @@ def record(bench: str, figures: dict[str, Any]) -> None:
         "commit": _commit(),
         "machine": machine(),
         "command": shlex.join(["python", "-m", f"bench.{bench}", *sys.argv[1:]]),
+        "seconds": round(time.monotonic() - _BEGAN, 1),
         "figures": figures,
     }
     with RESULTS.open("a") as results:
         results.write(json.dumps(row) + "\n")
+    print(f"appended to {RESULTS.relative_to(ROOT)}; what quotes it:", file=sys.stderr)
+    print("    python -m bench.readme", file=sys.stderr)
 
 
 def _commit() -> str:

@@ -127,6 +127,16 @@ def figures(over: Study, test: Setup) -> dict[str, Any]:
                 for name in LEARNED
             },
         },
+        "curve": {
+            "cost_share": [round(float(share), 2) for share in np.linspace(0, 1, 21)],
+            **{
+                name: [
+                    round(simulate_report.at_cost(lines[name], over, float(cost)), 4)
+                    for cost in np.linspace(*ends, 21)
+                ]
+                for name in LEARNED
+            },
+        },
         "apgr_by_cost": {name: round(apgr(lines[name]), 3) for name in LEARNED},
     }
 

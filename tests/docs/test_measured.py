@@ -1,0 +1,60 @@
+"""What the documents say was measured is what the results file says, and nothing vanishes."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from bench import numbers, readme
+from bench.report.charts import charts
+from bench.report.rows import NOT_MEASURED, Results
+
+ROOT = Path(__file__).resolve().parents[2]
+PLACES = {
+    (file, name)
+    for file in readme.made(ROOT)
+    if file.suffix == ".md"
+    for name in re.findall(r"<!-- measured: ([a-z]+) -->", file.read_text(encoding="utf-8"))
+}
+
+
+def test_documents_say_what_the_results_file_says() -> None:
+    told = [str(file.relative_to(ROOT)) for file in readme.stale(ROOT)]
+    assert told == [], "python -m bench.readme writes them"
+
+
+def test_every_table_stands_in_a_document() -> None:
+    assert {name for _, name in PLACES} == set(readme.TABLES)
+    assert (ROOT / "README.md", "headline") in PLACES
+
+
+def test_a_figure_that_is_changed_by_hand_is_noticed() -> None:
+    with (ROOT / "bench" / "results.jsonl").open(encoding="utf-8") as lines:
+        results = Results.of(lines)
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    place = text.index("<!-- measured: headline -->")
+    at = place + re.search(r"p50 \d", text[place:]).end()  # type: ignore[union-attr]
+    forged = text[: at - 1] + str((int(text[at - 1]) + 1) % 10) + text[at:]
+    assert forged != text
+    assert readme.filled(forged, results) == text
+
+
+@pytest.mark.parametrize("name", sorted(readme.TABLES))
+def test_what_nobody_measured_says_so(name: str) -> None:
+    assert NOT_MEASURED in readme.TABLES[name](Results(()))
+
+
+def test_a_picture_that_nobody_measured_says_so() -> None:
+    for text in charts(Results(())).values():
+        assert NOT_MEASURED in text
+
+
+def test_every_table_is_remeasured_by_the_one_command() -> None:
+    """Each run that is quoted is a step of ``make numbers``, or cannot be had without a GPU."""
+    steps = {step.name for step in numbers.STEPS}
+    quoted = set()
+    for make in readme.TABLES.values():
+        quoted |= set(re.findall(r"python -m bench\.([a-z_]+)", make(Results(()))))
+    assert quoted - steps == {"gpu"}
