@@ -44,8 +44,8 @@ class Near:
     weight: float  # of all of them; each one's is 0 to 1
     easy: float  # of those labelled so
     hard: float
-    known: Array  # [columns + 1]: of those that have a score; the last is 0
-    gained: Array  # [columns + 1]: their scores, weighted; the last is 0
+    known: Sequence[float]  # [columns + 1]: of those that have a score; the last is 0
+    gained: Sequence[float]  # [columns + 1]: their scores, weighted; the last is 0
 
 
 @dataclass(frozen=True)
@@ -62,9 +62,9 @@ class Library:
     windows: NDArray[np.uint64] = field(repr=False)  # [n]
     _index: Any = field(repr=False)
     _sums: Array = field(init=False, repr=False)  # [n, 5 + 2 columns]: what a search adds up
-    _places: dict[tuple[str, ...], NDArray[np.intp]] = field(
-        default_factory=dict, init=False, repr=False
-    )
+    _search: Any = field(init=False, repr=False)
+    _kind: Any = field(init=False, repr=False)
+    _places: dict[tuple[str, ...], list[int]] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         scored, labelled = ~np.isnan(self.scores), ~np.isnan(self.hard)
@@ -72,6 +72,8 @@ class Library:
         none = np.zeros(len(self.hard))
         table = [none + 1, labelled - hard, hard, *scored.T, none]
         table += [*np.where(scored, self.scores, 0).T, none]
+        object.__setattr__(self, "_search", self._index._compiled.search_many)
+        object.__setattr__(self, "_kind", _usearch().ScalarKind.F32)
         object.__setattr__(self, "_sums", np.stack(table, axis=1).astype(np.float32))
 
     def __len__(self) -> int:
@@ -79,23 +81,25 @@ class Library:
 
     def near(self, demand: Sequence[float], count: int) -> Near:
         """The ``count`` entries nearest to ``demand`` [K], fewer where there are not so many."""
-        found = self._index.search(np.asarray(demand, np.float32), count, threads=1)
-        weights = np.exp(found.distances / np.float32(-2 * self.typical**2))
-        sums = weights @ self._sums.take(found.keys, 0)
-        weight, easy, hard = sums[:3].tolist()
+        query = np.asarray((demand,), np.float32)
+        # the function under `Index.search`: what that puts round a single query takes as
+        # long again as the search
+        keys, distances, counts, *_ = self._search(query, count, False, 1, dtype=self._kind)
+        n = counts[0]
+        weights = np.exp(distances[0, :n] * np.float32(-0.5 / self.typical**2))
+        sums = (weights @ self._sums.take(keys[0, :n], 0)).tolist()
         middle = 4 + len(self.columns)
-        return Near(weight, easy, hard, sums[3:middle], sums[middle:])
+        return Near(sums[0], sums[1], sums[2], sums[3:middle], sums[middle:])
 
-    def places(self, abilities: Sequence[str]) -> NDArray[np.intp]:
+    def places(self, abilities: tuple[str, ...]) -> list[int]:
         """Where in :attr:`Near.known` each canonical name stands; the last, where nowhere."""
-        names = tuple(abilities)
-        found = self._places.get(names)
+        found = self._places.get(abilities)
         if found is None:
             if len(self._places) >= _CACHED_PLACES:
                 self._places.clear()
             last = len(self.columns)
-            at = [self.columns.get(name.partition("@")[0], last) for name in names]
-            found = self._places[names] = np.array(at, np.intp)
+            found = [self.columns.get(name.partition("@")[0], last) for name in abilities]
+            self._places[abilities] = found
         return found
 
     def holds(self, windows: Iterable[str]) -> NDArray[np.bool_]:

@@ -10,18 +10,14 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
 import orjson
-from numpy.typing import NDArray
 
 from sidecar.errors import DataError
-
-Array = NDArray[np.float64]
 
 FORMAT: Final = 1
 _CACHED_TABLES: Final = 64  # of the models that were capable together
@@ -43,6 +39,22 @@ class Weights:
 
 
 @dataclass(frozen=True, slots=True)
+class Votes:
+    """What is weighed, of some models: the first two of each, the rest of the prompt."""
+
+    encoder: list[float]  # logit of the encoder's probability
+    neighbours: list[float]  # by how much those nearest to the prompt move it
+    shared: tuple[float, float, float, float]  # the other :data:`VOTES`, in their order
+
+    def rows(self) -> list[tuple[float, ...]]:
+        """The votes on each model, in the order of :data:`VOTES`."""
+        return [
+            (own, moved, *self.shared)
+            for own, moved in zip(self.encoder, self.neighbours, strict=True)
+        ]
+
+
+@dataclass(frozen=True, slots=True)
 class Stack:
     """All models' weights, by canonical name."""
 
@@ -50,28 +62,29 @@ class Stack:
     library: str  # the digest of the library whose neighbours voted; empty: none
     votes: tuple[str, ...]
     weights: Mapping[str, Weights]
-    _tables: dict[tuple[str, ...], tuple[Array, Array]] = field(
+    _tables: dict[tuple[str, ...], list[tuple[float, ...]]] = field(
         default_factory=dict, repr=False, compare=False
     )
 
-    def probabilities(self, abilities: Sequence[str], votes: Array) -> list[float]:
-        """P(suffices) of each of ``abilities`` from its ``votes`` [models, VOTES].
+    def probabilities(self, abilities: tuple[str, ...], votes: Votes) -> list[float]:
+        """P(suffices) of each of ``abilities`` from its ``votes``.
 
         A model without weights keeps the first vote, the encoder's.
         """
-        names = tuple(abilities)
-        table = self._tables.get(names)
+        table = self._tables.get(abilities)
         if table is None:
             if len(self._tables) >= _CACHED_TABLES:
                 self._tables.clear()
             own = Weights(slope=(1.0,) + (0.0,) * (len(VOTES) - 1), shift=0.0)
-            rows = [self.weights.get(name.partition("@")[0], own) for name in names]
-            table = np.array([w.slope for w in rows]), np.array([w.shift for w in rows])
-            self._tables[names] = table
-        slope, shift = table
-        logits = np.add.reduce(slope * votes, axis=1) + shift
-        found: list[float] = (1 / (1 + np.exp(-logits))).tolist()
-        return found
+            rows = [self.weights.get(name.partition("@")[0], own) for name in abilities]
+            table = self._tables[abilities] = [(*w.slope, w.shift) for w in rows]
+        one, two, three, four = votes.shared
+        return [
+            _sigmoid(a * own + b * moved + c * one + d * two + e * three + f * four + shift)
+            for (a, b, c, d, e, f, shift), own, moved in zip(
+                table, votes.encoder, votes.neighbours, strict=True
+            )
+        ]
 
     def save(self, file: Path) -> None:
         """Raises DataError where ``file`` can't be written."""
@@ -87,6 +100,10 @@ class Stack:
             file.write_bytes(orjson.dumps(said, option=orjson.OPT_INDENT_2) + b"\n")
         except OSError as error:
             raise DataError(f"can't write the ensemble {file}: {error.strerror}") from error
+
+
+def _sigmoid(x: float) -> float:
+    return 1 / (1 + math.exp(-x)) if x >= 0 else 1 - 1 / (1 + math.exp(x))
 
 
 def load(file: Path, encoder: str, library: str) -> Stack:

@@ -8,9 +8,9 @@ whoever reads this file knows every fact that one stage may know of another.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import field
-from typing import Final
+from typing import Any, Final, NamedTuple
 
 from sidecar.frozen import dataclass
 
@@ -107,7 +107,7 @@ class Reading:
 
 
 def _argmax(labels: tuple[str, ...], probs: tuple[float, ...]) -> str:
-    return labels[max(range(len(probs)), key=probs.__getitem__)] if probs else ""
+    return labels[probs.index(max(probs))] if probs else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,12 +181,32 @@ class Place:
         return self.upstream == upstream and self.base_url == base_url
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Words(NamedTuple):
+    """A sentence that is put together only where somebody reads it.
+
+    What it is put together from must be small: it lives as long as the decision does,
+    and that is kept when the request is long gone.
+    """
+
+    text: str | Callable[..., str]  # with a place for each value, or what makes it of them
+    values: tuple[Any, ...] = ()
+
+    def __str__(self) -> str:
+        if callable(self.text):
+            return self.text(*self.values)
+        return self.text % self.values if self.values else self.text
+
+
+class Step(NamedTuple):
     """One link in the chain of reasons."""
 
     stage: str
-    verdict: str
+    text: str | Callable[..., str]
+    values: tuple[Any, ...] = ()
+
+    @property
+    def verdict(self) -> str:
+        return str(Words(self.text, self.values))
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +228,7 @@ class Decision:
     route: str  # "-" where the request named a model
     reason: str  # one of the words of the contract
     fallbacks: tuple[str, ...] = ()  # in the order they are tried
-    candidates: tuple[Candidate, ...] = ()
+    candidates: Sequence[Candidate] = ()
     steps: tuple[Step, ...] = ()
     reading: Reading | None = None
     arm: str | None = None  # of a split route

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import time
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
 
@@ -221,6 +221,8 @@ class Snapshot:
     admin_token: Secret | None = None  # the same for the admin port
     spending_password: Secret | None = None  # of the server that keeps what was spent
     learnt: int = 0  # moves with each ability that scores of answers changed
+    # what the decision works out of it, once for each route; a changed copy begins anew
+    worked_out: dict[int, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def upstreams(self) -> list[UpstreamSpec]:
         """Every address that a request may go to."""

@@ -55,7 +55,7 @@ def _story(call: Call, decision: Decision, reading: Reading | None, clock: Clock
         "route": decision.route,
         "reason": decision.reason,
         "fallbacks": list(decision.fallbacks),
-        "steps": [asdict(step) for step in decision.steps],
+        "steps": [{"stage": step.stage, "verdict": step.verdict} for step in decision.steps],
         "candidates": [asdict(candidate) for candidate in decision.candidates],
         "needs": sorted(call.needs),
         "input_tokens_bound": call.input_tokens,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from sidecar.config.snapshot import ModelSpec
 from sidecar.errors import NoCapableModel
@@ -14,12 +14,19 @@ def missing(call: Call, model: ModelSpec) -> tuple[str, ...]:
     lack = sorted(call.needs - model.capabilities) if call.needs else []
     if call.dialect not in model.dialects:
         lack.append(f"{call.dialect} dialect")
-    wanted = call.input_tokens + (call.max_output_tokens or 0)
-    if model.overrides is not None:
-        wanted += model.overrides.tokens
-    if wanted > model.context:
+    if not has_room(call, model):
+        wanted = model.context - room(model) + call.input_tokens + (call.max_output_tokens or 0)
         lack.append(f"room for {wanted} tokens")
     return tuple(lack)
+
+
+def room(model: ModelSpec) -> int:
+    """Tokens of a request, question and answer, for which ``model`` has room."""
+    return model.context - (model.overrides.tokens if model.overrides is not None else 0)
+
+
+def has_room(call: Call, model: ModelSpec) -> bool:
+    return call.input_tokens + (call.max_output_tokens or 0) <= room(model)
 
 
 def lacks(call: Call, models: Iterable[ModelSpec]) -> dict[str, tuple[str, ...]]:
@@ -27,7 +34,7 @@ def lacks(call: Call, models: Iterable[ModelSpec]) -> dict[str, tuple[str, ...]]
     return {model.name: lack for model in models if (lack := missing(call, model))}
 
 
-def require(call: Call, models: list[ModelSpec]) -> dict[str, tuple[str, ...]]:
+def require(call: Call, models: Collection[ModelSpec]) -> dict[str, tuple[str, ...]]:
     """What each lacks, as :func:`lacks`; :class:`NoCapableModel` if none can serve ``call``."""
     lacking = lacks(call, models)
     if len(lacking) == len(models):

@@ -60,4 +60,6 @@ def _able(question: Question, place: Place, models: Mapping[str, ModelSpec]) -> 
     """The route's models that can serve the request and are at ``place``, in its order."""
     route = question.route
     names = dict.fromkeys((*route.models, *(rule.model for rule in route.rules), route.default))
-    return [name for name in names if name not in question.barred and kept_by(place, models[name])]
+    return [
+        name for name in names if name not in question.able.barred and kept_by(place, models[name])
+    ]

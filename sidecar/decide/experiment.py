@@ -28,6 +28,8 @@ def arm_of(route: RouteSpec, call: Call) -> str | None:
 
 def under(route: RouteSpec, arm: str | None) -> RouteSpec:
     """The route as ``arm`` has it."""
+    if arm is None:
+        return route
     return next((each.route for each in route.arms if each.name == arm), route)
 
 

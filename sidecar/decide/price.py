@@ -9,12 +9,13 @@ the encoder's guess, by all answers, or by a constant.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from typing import Final
 
 from sidecar.config.snapshot import Abilities, ModelSpec
+from sidecar.decide.able import Able
+from sidecar.decide.candidates import Candidates
 from sidecar.decide.view import View
-from sidecar.types import Call, Candidate, Reading
+from sidecar.types import Call, Reading
 
 # Where nothing is known of the answer's length: about the mean of the answers in
 # public chat logs. It is the same for every candidate, so it moves the sum and
@@ -25,30 +26,34 @@ _BOUND_TO_LIKELY: Final = 0.75
 
 
 def candidates(
-    call: Call, models: Iterable[ModelSpec], reading: Reading, abilities: Abilities, view: View
-) -> tuple[Candidate, ...]:
-    """``models`` as a policy sees them, in their order."""
-    able = tuple(models)
-    chances = abilities.probabilities(reading, [model.ability for model in able])
-    task, observed, cached = reading.task, view.observed, view.cached_tokens
+    call: Call, able: Able, reading: Reading, abilities: Abilities, view: View
+) -> Candidates:
+    """The models of ``able`` as a policy sees them, in their order."""
+    chances = abilities.probabilities(reading, able.abilities)
+    task, cached = reading.task, view.cached_tokens
     usual = usual_output(reading, task, view)
     limit = math.inf if call.max_output_tokens is None else float(call.max_output_tokens)
-    likely = call.input_tokens * _BOUND_TO_LIKELY
-    found = []
-    for model, chance in zip(able, chances, strict=True):
-        name, output, price = model.name, usual, model.price
-        held = min(likely, cached.get(name, 0)) if cached else 0.0
-        seen = observed.get(name)
+    likely, expected = call.input_tokens * _BOUND_TO_LIKELY, min(usual, limit)
+    if not view.observed and not cached:
+        costs = [(likely * read + expected * write) / 1e6 for _, read, _, write in able.prices]
+        return Candidates(able.names, chances, costs)
+    look, held = view.observed.get, 0.0
+    costs, outputs, reliabilities, all_seen = [], [], [], []
+    for name, read, reread, write in able.prices:
+        output, seen = expected, look(name)
+        if cached:
+            held = min(likely, cached.get(name, 0))
         if seen is None:
-            usd = price.of(likely, min(output, limit), held)
-            found.append(Candidate(name, chance, usd))
-            continue
-        if task in seen.output_tokens:
-            output = seen.length(task, usual)
-        output = min(output, limit)
-        usd = price.of(likely, output, held)
-        found.append(Candidate(name, chance, usd, seen.latency_s(output), seen.reliability))
-    return tuple(found)
+            reliabilities.append(1.0)
+        else:
+            reliabilities.append(seen.reliability)
+            mean = seen.output_tokens.get(task)
+            if mean is not None:
+                output = min(mean.towards(usual), limit)
+        all_seen.append(seen)
+        outputs.append(output)
+        costs.append(((likely - held) * read + held * reread + output * write) / 1e6)
+    return Candidates(able.names, chances, costs, reliabilities, seen=all_seen, outputs=outputs)
 
 
 def expected(call: Call, model: ModelSpec, reading: Reading | None, view: View) -> float:

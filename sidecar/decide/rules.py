@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Callable, Container, Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
+from operator import attrgetter
 
 from sidecar.config.snapshot import RuleSpec, Window
 from sidecar.decide.view import EMPTY, View
@@ -15,41 +18,114 @@ KEYWORD_CHARS = 32_768
 PATTERN_CHARS = 4_096
 
 
-def first(
-    rules: tuple[RuleSpec, ...],
-    call: Call,
-    reading: Reading | None,
-    barred: Container[str],
-    view: View = EMPTY,
-) -> RuleSpec | None:
-    """The first rule that holds and whose model is not ``barred``.
+class Facts:
+    """What a request's rules look at; what is dear to make is made once for all of them."""
 
-    Without a ``reading`` only the rules that ask for none are judged; with one,
-    only the others, the first kind having been judged before.
-    """
-    for rule in rules:
-        due = rule.needs_reading is (reading is not None) and rule.model not in barred
-        if due and holds(rule, call, reading, view):
-            return rule
+    __slots__ = ("_folded", "_sent", "_text", "call", "now", "reading")
+
+    def __init__(self, call: Call, reading: Reading | None, view: View = EMPTY) -> None:
+        self.call, self.reading, self.now = call, reading, view.now
+        self._folded: str | None = None
+        self._text: str | None = None
+        self._sent: dict[str, list[str]] | None = None
+
+    @property
+    def folded(self) -> str:
+        """The text that keywords are looked for in, without case."""
+        if self._folded is None:
+            self._folded = _bounded(self.call.prompt.user, KEYWORD_CHARS).casefold()
+        return self._folded
+
+    @property
+    def text(self) -> str:
+        """The text that patterns are looked for in."""
+        if self._text is None:
+            text = _bounded(self.call.prompt.user, PATTERN_CHARS)
+            if not text.isascii():  # RE2 reads UTF-8, which half a surrogate pair has not
+                text = text.encode("utf-8", "replace").decode("utf-8")
+            self._text = text
+        return self._text
+
+    @property
+    def sent(self) -> dict[str, list[str]]:
+        """The headers that came with it, by their names in small letters."""
+        if self._sent is None:
+            self._sent = {}
+            for name, value in self.call.passed.pairs():
+                self._sent.setdefault(name, []).append(value)
+        return self._sent
+
+
+Check = Callable[[Facts], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """A rule, and its conditions as functions: only those it has, the dear ones last."""
+
+    rule: RuleSpec
+    checks: tuple[Check, ...]
+
+    @classmethod
+    def of(cls, rule: RuleSpec) -> Judge:
+        return cls(rule, tuple(_checks(rule)))
+
+
+def first(judges: tuple[Judge, ...], facts: Facts, barred: Container[str]) -> RuleSpec | None:
+    """The first rule that holds and whose model is not ``barred``."""
+    for judge in judges:
+        if judge.rule.model not in barred:
+            for check in judge.checks:
+                if not check(facts):
+                    break
+            else:
+                return judge.rule
     return None
 
 
 def holds(rule: RuleSpec, call: Call, reading: Reading | None, view: View = EMPTY) -> bool:
-    """Whether every condition of ``rule`` holds; the dear ones are looked at last."""
-    when = rule.when
-    return (
-        (when.min_tokens is None or call.input_tokens >= when.min_tokens)
-        and (when.max_tokens is None or call.input_tokens <= when.max_tokens)
-        and call.needs.issuperset(when.needs)
-        and (not when.tenant or call.hints.tenant in when.tenant)
-        and (not when.task or (reading is not None and reading.task in when.task))
-        and (not when.domain or (reading is not None and reading.domain in when.domain))
-        and (not when.tier or (reading is not None and reading.tier in when.tier))
-        and (rule.window is None or within(rule.window, view.now))
-        and (not rule.headers or _carries(rule.headers, call))
-        and (not when.keywords or _mentions(when.keywords, call))
-        and (not rule.patterns or _matches(rule, call))
-    )
+    """Whether every condition of ``rule`` holds."""
+    facts = Facts(call, reading, view)
+    return all(check(facts) for check in _checks(rule))
+
+
+def _checks(rule: RuleSpec) -> Iterator[Check]:
+    when, window, headers = rule.when, rule.window, rule.headers
+    least, most, needs, tenants = when.min_tokens, when.max_tokens, when.needs, when.tenant
+    if least is not None:
+        yield lambda facts: facts.call.input_tokens >= least
+    if most is not None:
+        yield lambda facts: facts.call.input_tokens <= most
+    if needs:
+        yield lambda facts: facts.call.needs.issuperset(needs)
+    if tenants:
+        yield lambda facts: facts.call.hints.tenant in tenants
+    for label in ("task", "domain", "tier"):
+        if getattr(when, label):
+            yield partial(_is_read, attrgetter(label), getattr(when, label))
+    if window is not None:
+        yield lambda facts: within(window, facts.now)
+    if headers:
+        yield lambda facts: all(
+            any(value in values or "*" in values for value in facts.sent.get(name, ()))
+            for name, values in headers
+        )
+    if when.keywords:
+        words = tuple(keyword.casefold() for keyword in when.keywords)
+        yield lambda facts: _any_in(words, facts.folded)
+    if rule.patterns:
+        yield lambda facts: any(p.search(facts.text) is not None for p in rule.patterns)
+
+
+def _is_read(label: Callable[[Reading], str], wanted: Container[str], facts: Facts) -> bool:
+    return facts.reading is not None and label(facts.reading) in wanted
+
+
+def _any_in(words: tuple[str, ...], text: str) -> bool:
+    for word in words:  # noqa: SIM110 - a generator takes longer than the search
+        if word in text:
+            return True
+    return False
 
 
 def within(window: Window, now: float) -> bool:
@@ -65,28 +141,6 @@ def within(window: Window, now: float) -> bool:
         if clock < window.start:
             day = (local - timedelta(days=1)).weekday()
     return inside and (not window.days or day in window.days)
-
-
-def _carries(wanted: tuple[tuple[str, tuple[str, ...]], ...], call: Call) -> bool:
-    sent: dict[str, list[str]] = {}
-    for name, value in call.passed.pairs():
-        sent.setdefault(name, []).append(value)
-    return all(
-        any(value in values or "*" in values for value in sent.get(name, ()))
-        for name, values in wanted
-    )
-
-
-def _mentions(keywords: tuple[str, ...], call: Call) -> bool:
-    text = _bounded(call.prompt.user, KEYWORD_CHARS).casefold()
-    return any(keyword.casefold() in text for keyword in keywords)
-
-
-def _matches(rule: RuleSpec, call: Call) -> bool:
-    text = _bounded(call.prompt.user, PATTERN_CHARS)
-    if not text.isascii():  # RE2 reads UTF-8, which half a surrogate pair has not
-        text = text.encode("utf-8", "replace").decode("utf-8")
-    return any(pattern.search(text) is not None for pattern in rule.patterns)
 
 
 def _bounded(text: str, limit: int) -> str:

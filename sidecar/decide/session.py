@@ -28,7 +28,7 @@ is counted at the model that it led to.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import field, replace
 from types import MappingProxyType
 from typing import Final
@@ -83,9 +83,8 @@ def settle(
     ``quality`` is the share of the best chance to keep, ``output`` the expected
     tokens of the answer.
     """
-    by_name = {candidate.model: candidate for candidate in candidates}
-    here, there = by_name.get(held.model), by_name[wanted]
-    if here is None or held.model == wanted or held.anchor not in models:
+    here, there = _of(held.model, candidates), _of(wanted, candidates)
+    if there is None or here is None or held.model == wanted or held.anchor not in models:
         return Verdict(wanted, f"goes on at {wanted}")
     anchor, target = models[held.anchor].price, models[wanted].price
     room = (1.0 + terms.max_regret) * held.stay_usd - held.spent_usd + _DUST
@@ -157,6 +156,10 @@ def after(
         spent_usd=held.spent_usd + paid,
         stay_usd=held.stay_usd + stay,
     )
+
+
+def _of(model: str, candidates: Iterable[Candidate]) -> Candidate | None:
+    return next((one for one in candidates if one.model == model), None)
 
 
 def _falls_short(here: Candidate, there: Candidate, quality: float) -> bool:

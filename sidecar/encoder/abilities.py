@@ -175,7 +175,9 @@ class Catalogue:
             harder = _logit(reading.difficulty) - self._typical
             return [_sigmoid(_logit(self.strength(n)) - harder) for n in names]
         if len(names) > _FEW:
-            row: list[float] = self.matrix(np.asarray([reading.demand]), names)[0].tolist()
+            slope, shift = self._panel(tuple(names))
+            half = (slope @ np.array(reading.demand) + shift) * 0.5
+            row: list[float] = (np.tanh(half) * 0.5 + 0.5).tolist()
             return row
         # A few dot products of a few dozen numbers: plain Python is faster than the
         # calls into numpy, whose code is cold by the time a request gets here.
@@ -186,8 +188,8 @@ class Catalogue:
     def matrix(self, demands: NDArray[np.float64], names: Sequence[str]) -> NDArray[np.float64]:
         """``P(suffices)`` [rows, models] for demand vectors [rows, K]."""
         slope, shift = self._panel(tuple(names))
-        logits = np.clip(demands @ slope.T + shift, -30, 30)
-        return np.asarray(1 / (1 + np.exp(-logits)))
+        half = (demands @ slope.T + shift) * 0.5
+        return np.asarray(np.tanh(half) * 0.5 + 0.5)  # the logistic function: none overflows
 
     def suffices(self, reading: Reading, name: str) -> float:
         """``P(suffices)`` of one canonical name."""

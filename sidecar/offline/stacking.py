@@ -58,11 +58,11 @@ def said(case: Case, reading: Reading, route: RouteSpec, snapshot: Snapshot) -> 
     if not isinstance(question, Question):
         return {}
     view = View(now=case.now)
-    found = price.candidates(case.call, question.capable, reading, snapshot.abilities, view)
+    found = price.candidates(case.call, question.able, reading, snapshot.abilities, view)
     situation = Situation(
         case.call, route, reading, found, snapshot.models, snapshot.abilities, view
     )
-    return dict(zip([c.model for c in found], votes(situation), strict=True))
+    return dict(zip(found.names, np.array(votes(situation).rows()), strict=True))
 
 
 def one(x: Array, y: Array, name: str, seed: int = 0) -> Weights:

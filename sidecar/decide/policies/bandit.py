@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import Final
 
 from sidecar.decide.policies.base import Choice, Situation, cheapest_within, dearest_first
-from sidecar.types import Candidate
+from sidecar.types import Words
 
 _SAID: Final = 3  # models whose draws the reason tells
 
@@ -21,15 +21,17 @@ def pick(situation: Situation) -> Choice:
     if situation.lost:
         return dearest_first(situation.candidates)
     candidates, draws = situation.candidates, situation.view.draws
-    names = [candidate.model for candidate in candidates]
+    names = candidates.names
     drawn = draws.probabilities(situation.reading, names) if draws is not None else None
     if drawn is None:
         return cheapest_within(situation, candidates)
-    tried = [
-        Candidate(c.model, p, c.cost_usd, c.latency_s, c.reliability)
-        for c, p in zip(candidates, drawn, strict=True)
-    ]
-    choice = cheapest_within(situation, tried)
-    first = dict(zip(names, drawn, strict=True))
-    said = ", ".join(f"{name} {first[name]:.3f}" for name in choice.order[:_SAID])
-    return Choice(choice.order, f"{choice.why}, as drawn: {said}")
+    choice = cheapest_within(situation, candidates, drawn)
+    said = Words(_as_drawn, (choice.why, choice.order[:_SAID], tuple(names), tuple(drawn)))
+    return Choice(choice.order, said)
+
+
+def _as_drawn(
+    why: Words, first: tuple[str, ...], names: tuple[str, ...], drawn: tuple[float, ...]
+) -> str:
+    by_name = dict(zip(names, drawn, strict=True))
+    return f"{why}, as drawn: {', '.join(f'{name} {by_name[name]:.3f}' for name in first)}"

@@ -11,9 +11,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from sidecar.config.snapshot import Abilities, ModelSpec, RouteSpec
+from sidecar.decide.candidates import Candidates
 from sidecar.decide.view import View
 from sidecar.frozen import dataclass
-from sidecar.types import Call, Candidate, Reading
+from sidecar.types import Call, Reading, Words
 
 # Above this out-of-distribution score a reading ranks nothing.
 ABSTAIN: Final = 0.5
@@ -26,7 +27,7 @@ class Situation:
     call: Call
     route: RouteSpec
     reading: Reading
-    candidates: tuple[Candidate, ...]  # capable and within the caller's limit; at least one
+    candidates: Candidates  # capable and within the caller's limit; at least one
     models: Mapping[str, ModelSpec]  # every configured one, by name
     abilities: Abilities
     view: View
@@ -49,29 +50,28 @@ class Choice:
     """The models in the order they are to be tried, and the reason in words."""
 
     order: tuple[str, ...]
-    why: str
+    why: Words
     tries: int = 0  # of the first in the order: their answers are checked before they pass
 
 
 Policy = Callable[[Situation], Choice]
 
 
-def likelihood(candidate: Candidate) -> float:
-    """The chance that an attempt suffices: that it answers, and well; 0 where unknown."""
-    return (candidate.probability or 0.0) * candidate.reliability
-
-
 def likelihoods(
-    candidates: Sequence[Candidate], chances: Sequence[float] | None = None
+    candidates: Candidates, chances: Sequence[float | None] | None = None
 ) -> list[float]:
-    """:func:`likelihood` of each, where ``chances`` may stand for the probabilities."""
-    if chances is None:
-        return [likelihood(candidate) for candidate in candidates]
-    return [chance * c.reliability for c, chance in zip(candidates, chances, strict=True)]
+    """The chance that an attempt at each suffices: that it answers, and well; 0 where unknown.
+
+    ``chances`` stand for the candidates' probabilities where a policy has its own.
+    """
+    said = candidates.probabilities if chances is None else chances
+    if candidates.reliabilities is None:
+        return [chance or 0.0 for chance in said]
+    return [(p or 0.0) * r for p, r in zip(said, candidates.reliabilities, strict=True)]
 
 
 def in_order(
-    candidates: Sequence[Candidate], likely: Sequence[float], enough: float, usd_per_s: float
+    candidates: Candidates, likely: Sequence[float], enough: float, usd_per_s: float
 ) -> tuple[str, ...]:
     """Cheapest first among those that reach ``enough``, then the rest, likeliest first.
 
@@ -79,26 +79,27 @@ def in_order(
     likely to suffice before it is cheap. A second of waiting costs ``usd_per_s``;
     a model not yet timed is taken to be as quick as the mean of the others.
     """
-    costs = [candidate.cost_usd for candidate in candidates]
+    costs = candidates.costs
     if usd_per_s:
-        timed = [c.latency_s for c in candidates if c.latency_s is not None]
+        waits = candidates.waits
+        timed = [wait for wait in waits if wait is not None]
         usual = sum(timed) / len(timed) if timed else 0.0
-        for i, candidate in enumerate(candidates):
-            wait = candidate.latency_s
-            costs[i] += usd_per_s * (usual if wait is None else wait)
-    reach, short = [], []
-    for candidate, chance, cost in zip(candidates, likely, costs, strict=True):
-        if chance >= enough:
-            reach.append((cost, -chance, candidate.model))
-        else:
-            short.append((-chance, cost, candidate.model))
-    reach.sort()
-    short.sort()
-    return tuple([found[2] for found in reach] + [found[2] for found in short])
+        costs = [
+            cost + usd_per_s * (usual if wait is None else wait)
+            for cost, wait in zip(costs, waits, strict=True)
+        ]
+    # the chance, turned round, so that one sort puts the cheap and then the likely first
+    unlikely = [-chance for chance in likely]
+    rows, bar = sorted(zip(costs, unlikely, candidates.names, strict=True)), -enough
+    order = [name for _, chance, name in rows if chance <= bar]
+    if len(order) < len(rows):
+        short = sorted([(chance, cost, name) for cost, chance, name in rows if not chance <= bar])
+        order += [name for _, _, name in short]
+    return tuple(order)
 
 
 def cheapest_within(
-    situation: Situation, candidates: Sequence[Candidate], chances: Sequence[float] | None = None
+    situation: Situation, candidates: Candidates, chances: Sequence[float] | None = None
 ) -> Choice:
     """The cheapest whose chance is within the asked quality of the best one's.
 
@@ -107,10 +108,12 @@ def cheapest_within(
     likely = likelihoods(candidates, chances)
     floor = situation.asked(situation.route.quality) * max(likely)
     order = in_order(candidates, likely, floor, situation.route.usd_per_s)
-    return Choice(order, f"the cheapest with a chance of at least {floor:.3f}")
+    return Choice(order, Words("the cheapest with a chance of at least %.3f", (floor,)))
 
 
-def dearest_first(candidates: tuple[Candidate, ...]) -> Choice:
+def dearest_first(candidates: Candidates) -> Choice:
     """The order where the reading is not to be believed: up, by what a model costs."""
-    order = sorted(candidates, key=lambda c: -c.cost_usd)
-    return Choice(tuple(c.model for c in order), "unlike the training data: it goes up")
+    costs = candidates.costs
+    order = sorted(range(len(costs)), key=lambda i: -costs[i])
+    names = tuple([candidates.names[i] for i in order])
+    return Choice(names, Words("unlike the training data: it goes up"))

@@ -16,31 +16,31 @@ from sidecar.decide.policies.base import (
     Situation,
     cheapest_within,
     dearest_first,
-    likelihood,
+    likelihoods,
 )
 from sidecar.dialects.answers import READABLE
+from sidecar.types import Words
 
 
 def pick(situation: Situation) -> Choice:
+    candidates = situation.candidates
     if situation.lost:
-        return dearest_first(situation.candidates)
-    better = cheapest_within(situation, situation.candidates)
+        return dearest_first(candidates)
+    better = cheapest_within(situation, candidates)
     if situation.call.dialect not in READABLE:
         return better
-    rules = situation.route.cascade
-    by_name = {c.model: c for c in situation.candidates}
-    second = by_name[better.order[0]]
-    floor = rules.try_above * max(map(likelihood, situation.candidates))
+    rules, names, costs = situation.route.cascade, candidates.names, candidates.costs
+    likely, second = likelihoods(candidates), better.order[0]
+    sure = costs[names.index(second)]
+    floor, most = rules.try_above * max(likely), rules.max_overhead * sure
     tries = [
-        (c.cost_usd + (1 - likelihood(c)) * second.cost_usd, c.model)
-        for c in situation.candidates
-        if c.model != second.model
-        and likelihood(c) >= floor
-        and c.cost_usd <= rules.max_overhead * second.cost_usd
+        (cost + (1 - chance) * sure, name, chance)
+        for name, cost, chance in zip(names, costs, likely, strict=True)
+        if name != second and chance >= floor and cost <= most
     ]
-    if not tries or min(tries)[0] >= second.cost_usd:
-        return Choice(better.order, f"{second.model} at once: no cheaper try is worth it")
-    first = min(tries)[1]
-    order = (first, *(name for name in better.order if name != first))
-    why = f"{first} first with a chance of {likelihood(by_name[first]):.3f}, then {second.model}"
+    if not tries or min(tries)[0] >= sure:
+        return Choice(better.order, Words("%s at once: no cheaper try is worth it", (second,)))
+    _, first, chance = min(tries)
+    order = (first, *[name for name in better.order if name != first])
+    why = Words("%s first with a chance of %.3f, then %s", (first, chance, second))
     return Choice(order, why, tries=1)

@@ -12,45 +12,41 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
-from numpy.typing import NDArray
-
 from sidecar.decide.policies.base import Choice, Situation, cheapest_within, dearest_first
 from sidecar.decide.policies.similarity import estimates
-from sidecar.stack import VOTES
+from sidecar.stack import Votes
+from sidecar.types import Words
 
 
 def pick(situation: Situation) -> Choice:
     if situation.lost or situation.route.stack is None:
         return dearest_first(situation.candidates)
-    models = situation.models
-    abilities = [models[candidate.model].ability for candidate in situation.candidates]
+    models, names = situation.models, situation.candidates.names
+    abilities = tuple([models[name].ability for name in names])
     chances = situation.route.stack.probabilities(abilities, votes(situation))
     choice = cheapest_within(situation, situation.candidates, chances)
-    return Choice(choice.order, f"{choice.why}, by the stack (best {max(chances):.3f})")
+    why = Words("%s, by the stack (best %.3f)", (choice.why, max(chances)))
+    return Choice(choice.order, why)
 
 
-def votes(situation: Situation) -> NDArray[np.float64]:
-    """[candidates, VOTES], in the order of :data:`sidecar.stack.VOTES`."""
+def votes(situation: Situation) -> Votes:
+    """What each model's probability is weighed from."""
     reading = situation.reading
     tiers = reading.tier_probs
     near, _ = estimates(situation)
-    own_chances = np.array([candidate.probability or 0.0 for candidate in situation.candidates])
-    chances = np.stack((own_chances, near))
-    bounded = np.minimum(np.maximum(chances, 1e-4), 1 - 1e-4)
-    own, moved = np.log(bounded / (1 - bounded))
-    found = np.empty((len(near), len(VOTES)))
-    found[:, 0] = own
-    found[:, 1] = moved - own
-    found[:, 2:] = (
-        _logit(reading.difficulty),
-        tiers[2] - tiers[0] if tiers else 0.0,
-        math.log(max(1, situation.call.input_tokens) / 100.0),
-        reading.ood,
+    own = [_logit(chance or 0.0) for chance in situation.candidates.probabilities]
+    return Votes(
+        encoder=own,
+        neighbours=[_logit(chance) - alone for chance, alone in zip(near, own, strict=True)],
+        shared=(
+            _logit(reading.difficulty),
+            tiers[2] - tiers[0] if tiers else 0.0,
+            math.log(max(1, situation.call.input_tokens) / 100.0),
+            reading.ood,
+        ),
     )
-    return found
 
 
 def _logit(p: float) -> float:
-    p = min(max(p, 1e-4), 1 - 1e-4)
+    p = 1e-4 if p < 1e-4 else 1 - 1e-4 if p > 1 - 1e-4 else p
     return math.log(p / (1 - p))

@@ -10,39 +10,36 @@ estimate is within the asked quality of the best one's is chosen.
 
 from __future__ import annotations
 
-from operator import attrgetter
-from typing import Final
-
-import numpy as np
-from numpy.typing import NDArray
-
 from sidecar.decide.policies.base import Choice, Situation, cheapest_within, dearest_first
-
-_COST: Final = attrgetter("cost_usd")
+from sidecar.types import Words
 
 
 def pick(situation: Situation) -> Choice:
     if situation.lost:
         return dearest_first(situation.candidates)
     found, weight = estimates(situation)
-    choice = cheapest_within(situation, situation.candidates, found.tolist())
-    return Choice(choice.order, f"{choice.why}, by neighbours that weigh {weight:.1f}")
+    choice = cheapest_within(situation, situation.candidates, found)
+    return Choice(choice.order, Words("%s, by neighbours that weigh %.1f", (choice.why, weight)))
 
 
-def estimates(situation: Situation) -> tuple[NDArray[np.float64], float]:
+def estimates(situation: Situation) -> tuple[list[float], float]:
     """P(suffices) of each candidate by its neighbours, and what all of those weigh."""
     route, candidates, models = situation.route, situation.candidates, situation.models
-    known = np.array([candidate.probability or 0.0 for candidate in candidates])
+    own = [chance or 0.0 for chance in candidates.probabilities]
     demand, library = situation.reading.demand, route.library
     if library is None or demand is None:
-        return known, 0.0
+        return own, 0.0
     near = library.near(demand, route.similarity.neighbours)
-    at = library.places([models[candidate.model].ability for candidate in candidates])
-    trust = route.similarity.trust
-    good = trust * known + (near.gained[at] + near.easy)
-    total = near.known[at] + (trust + near.easy + near.hard)
+    at = library.places(tuple([models[name].ability for name in candidates.names]))
+    trust, gained, known = route.similarity.trust, near.gained, near.known
+    labelled = near.easy + near.hard
+    good = [trust * chance + gained[i] + near.easy for chance, i in zip(own, at, strict=True)]
+    total = [known[i] + trust + labelled for i in at]
     if near.hard:
-        good[candidates.index(max(candidates, key=_COST))] += near.hard
+        costs = candidates.costs
+        good[costs.index(max(costs))] += near.hard
     if not trust:  # with nothing near, the encoder is all there is
-        good, total = np.where(total > 0, good, known), np.where(total > 0, total, 1.0)
-    return good / total, near.weight
+        return [
+            one / of if of > 0 else chance for one, of, chance in zip(good, total, own, strict=True)
+        ], near.weight
+    return [one / of for one, of in zip(good, total, strict=True)], near.weight

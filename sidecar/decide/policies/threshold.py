@@ -7,6 +7,7 @@ Text unlike the training data raises the bar in proportion, and beyond
 from __future__ import annotations
 
 from sidecar.decide.policies.base import Choice, Situation, dearest_first, in_order, likelihoods
+from sidecar.types import Words
 
 
 def pick(situation: Situation) -> Choice:
@@ -15,5 +16,5 @@ def pick(situation: Situation) -> Choice:
     bar = situation.asked(situation.route.threshold)
     likely = likelihoods(situation.candidates)
     order = in_order(situation.candidates, likely, bar, situation.route.usd_per_s)
-    why = f"the cheapest with a chance of at least {bar:.3f}, else the likeliest"
-    return Choice(order, why)
+    why = "the cheapest with a chance of at least %.3f, else the likeliest"
+    return Choice(order, Words(why, (bar,)))

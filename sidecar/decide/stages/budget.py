@@ -41,7 +41,7 @@ def saving(question: Question, call: Call, snapshot: Snapshot, view: View) -> De
         return None
     route = question.route
     able = {spec.name: spec for spec in question.capable}
-    if route.default not in question.barred:
+    if route.default not in question.able.barred:
         able.setdefault(route.default, snapshot.models[route.default])
     if not able:
         return None

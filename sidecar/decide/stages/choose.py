@@ -6,13 +6,15 @@ from dataclasses import replace
 
 from sidecar.config.snapshot import RouteSpec, Snapshot
 from sidecar.decide import price, rules, session
+from sidecar.decide.able import table_of
+from sidecar.decide.candidates import Candidates
 from sidecar.decide.policies import POLICIES
 from sidecar.decide.policies.base import Situation
 from sidecar.decide.stages.plan import without_reading
 from sidecar.decide.stages.question import Question, by_rule, fall_back
 from sidecar.decide.view import EMPTY, View
 from sidecar.errors import BadRequest, ClassifierError
-from sidecar.types import Call, Candidate, Decision, Reading, Step
+from sidecar.types import Call, Decision, Reading, Step
 
 
 def choose(
@@ -26,9 +28,11 @@ def choose(
     route = question.route
     if isinstance(verdict, ClassifierError):
         return fall_back(question, snapshot, verdict.reason, str(verdict))
-    question = question.after(Step(_source(verdict), _say(verdict)))
-    rule = rules.first(route.rules, call, verdict, question.barred, view)
-    settled = by_rule(question, rule) if rule else without_reading(question, snapshot)
+    question = question.after(Step(_source(verdict), _say, (verdict,)))
+    after, settled = table_of(route, snapshot).after, None
+    if after:
+        rule = rules.first(after, rules.Facts(call, verdict, view), question.able.barred)
+        settled = by_rule(question, rule) if rule else without_reading(question, snapshot)
     if settled is not None:
         return replace(settled, reading=verdict)
     return _by_policy(question, call, verdict, snapshot, view)
@@ -38,8 +42,8 @@ def _by_policy(
     question: Question, call: Call, reading: Reading, snapshot: Snapshot, view: View
 ) -> Decision:
     """The route's policy over its capable models, within what a request may cost."""
-    route = question.route
-    candidates = price.candidates(call, question.capable, reading, snapshot.abilities, view)
+    route, able = question.route, question.able
+    candidates = price.candidates(call, able, reading, snapshot.abilities, view)
     affordable = _affordable(call, route, candidates)
     pick = POLICIES[route.policy]
     situation = Situation(
@@ -52,7 +56,7 @@ def _by_policy(
         if free != choice.order[0]:
             reason = "budget"
             steps = (*steps, Step("budget", f"{free} would cost more than was allowed"))
-    steps = (*steps, Step("policy", f"{route.policy}: {choice.why}"))
+    steps = (*steps, Step("policy", "%s: %s", (route.policy, choice.why)))
     order = choice.order
     if view.held is not None:
         usual = price.usual_output(reading, reading.task, view)
@@ -70,14 +74,12 @@ def _by_policy(
         if verdict.model != order[0]:
             reason = "session"
             order = (verdict.model, *(name for name in order if name != verdict.model))
-    ranked = {model.name for model in question.capable}
-    # A default that the policy ranked is where the policy put it, or was too dear.
-    outside = route.default not in ranked and route.default not in question.barred
     return Decision(
         model=order[0],
         route=route.name,
         reason=reason,
-        fallbacks=(*order[1:], route.default) if outside else order[1:],
+        # a default that the policy ranked is where the policy put it, or was too dear
+        fallbacks=(*order[1:], route.default) if able.outside else order[1:],
         candidates=candidates,
         steps=steps,
         reading=reading,
@@ -85,27 +87,29 @@ def _by_policy(
     )
 
 
-def _affordable(
-    call: Call, route: RouteSpec, candidates: tuple[Candidate, ...]
-) -> tuple[Candidate, ...]:
+def _affordable(call: Call, route: RouteSpec, candidates: Candidates) -> Candidates:
     """Those within the caller's limit, or else the route's. A caller whose limit nothing
     meets is told; an operator's limit that nothing meets leaves the cheapest."""
     asked = call.hints.max_cost_usd
     limit = route.max_cost_usd if asked is None else asked
     if limit is None:
         return candidates
-    within = tuple(c for c in candidates if c.cost_usd <= limit)
+    costs = candidates.costs
+    within = [i for i, cost in enumerate(costs) if cost <= limit]
+    if len(within) == len(costs):
+        return candidates
     if not within:
-        least = min(candidates, key=lambda c: c.cost_usd)
+        least = costs.index(min(costs))
         if asked is None:
-            return (least,)
+            return candidates.only([least])
         raise BadRequest(
             f"No model is expected to answer for {limit:g} USD; the cheapest that can, "
-            f"{least.model}, would take about {least.cost_usd:.2g}. Raise x-router-max-cost-usd.",
+            f"{candidates.names[least]}, would take about {costs[least]:.2g}. "
+            "Raise x-router-max-cost-usd.",
             param="x-router-max-cost-usd",
             code="max_cost_exceeded",
         )
-    return within
+    return candidates.only(within)
 
 
 def _source(reading: Reading) -> str:

@@ -7,6 +7,7 @@ from functools import lru_cache
 
 from sidecar.config.snapshot import RouteSpec, Snapshot
 from sidecar.decide import capability, continued, experiment, rules
+from sidecar.decide.able import table_of
 from sidecar.decide.stages import budget
 from sidecar.decide.stages.question import NO_ROUTE, Question, by_rule, fall_back, prefer
 from sidecar.decide.view import EMPTY, View
@@ -61,49 +62,40 @@ def _named(model: str) -> Decision:
 def _plan_route(
     call: Call, features: Features, snapshot: Snapshot, route: RouteSpec, view: View
 ) -> Decision | Question:
-    names = (*route.models, *(r.model for r in route.rules), route.default)
-    everyone = [snapshot.models[name] for name in dict.fromkeys(names)]
-    lacks = capability.require(call, everyone)
-    said = "; ".join(f"{name} has no {', '.join(lack)}" for name, lack in lacks.items())
-    question = Question(
-        route=route,
-        capable=tuple(snapshot.models[n] for n in route.models if n not in lacks),
-        barred=frozenset(lacks),
-        empty=features.empty,
-        steps=(
-            *budget.admit(view.exhausted),
-            *([Step("split", f"the arm {view.arm}")] if view.arm else ()),
-            Step("capability", said or "every model can"),
-        ),
-    )
+    table = table_of(route, snapshot)
+    able = table.able(call)
+    if able.none:
+        capability.require(call, table.everyone)
+    steps = (able.step or table.said(call, able),)
+    if view.exhausted or view.arm:
+        split = (Step("split", f"the arm {view.arm}"),) if view.arm else ()
+        steps = (*budget.admit(view.exhausted), *split, *steps)
+    question = Question(route, able, features.empty, steps)
     if call.continues is not None:
         settled = continued.settle(question, view.place, snapshot)
         if isinstance(settled, Decision):
             return settled
         question = settled
     held = view.held
-    if (
-        held is not None
-        and call.prompt.in_tool_loop
-        and any(model.name == held.model for model in question.capable)
-    ):
+    if held is not None and call.prompt.in_tool_loop and held.model in able.names:
         # half an action: another model may not know the calls that this one has made
         step = Step("session", f"stays with {held.model}: inside a tool loop")
         return prefer(question, held.model, "session", step)
-    saving = budget.saving(question, call, snapshot, view)
+    saving = budget.saving(question, call, snapshot, view) if view.exhausted else None
     if saving is not None:
         return saving
-    rule = rules.first(route.rules, call, None, question.barred, view)
-    if rule is not None:
-        return by_rule(question, rule)
-    if not features.empty and any(rule.needs_reading for rule in route.rules):
+    if table.before:
+        rule = rules.first(table.before, rules.Facts(call, None, view), able.barred)
+        if rule is not None:
+            return by_rule(question, rule)
+    if table.after and not features.empty:
         return question
     return without_reading(question, snapshot) or question
 
 
 def without_reading(question: Question, snapshot: Snapshot) -> Decision | None:
     """The decision where no reading could change it."""
-    route, able = question.route, question.capable
+    route, able = question.route, question.able.names
     if route.policy == "fixed":
         return fall_back(question, snapshot, "policy", "fixed: the default")
     if route.policy == "rules":
@@ -113,7 +105,7 @@ def without_reading(question: Question, snapshot: Snapshot) -> Decision | None:
         return fall_back(question, snapshot, "capability", why)
     if len(able) == 1:
         reason = "capability" if len(route.models) > 1 else "policy"
-        return prefer(question, able[0].name, reason, Step(reason, "one model is left"))
+        return prefer(question, able[0], reason, Step(reason, "one model is left"))
     if question.empty:
         return fall_back(question, snapshot, "default", "the request has no text to read")
     return None

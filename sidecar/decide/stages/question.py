@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from sidecar.config.snapshot import ModelSpec, RouteSpec, RuleSpec, Snapshot
+from sidecar.decide.able import Able
 from sidecar.frozen import dataclass
 from sidecar.types import Decision, Step
 
@@ -17,29 +18,32 @@ class Question:
     """What is left to decide once everything that needs no reading is settled."""
 
     route: RouteSpec
-    capable: tuple[ModelSpec, ...]  # of the route, in its order
-    barred: frozenset[str]  # models it names, rules and default included, that lack something
+    able: Able
     empty: bool  # there is no text to read
     steps: tuple[Step, ...]
+
+    @property
+    def capable(self) -> tuple[ModelSpec, ...]:
+        """Of the route's models, those that can serve the request, in its order."""
+        return self.able.models
 
     def after(self, step: Step) -> Question:
         """The same, one step further in the chain of reasons."""
         # spelt out: `dataclasses.replace` takes as long as the rest of a decision's frame
-        steps = (*self.steps, step)
-        return Question(self.route, self.capable, self.barred, self.empty, steps)
+        return Question(self.route, self.able, self.empty, (*self.steps, step))
 
 
 def fall_back(question: Question, snapshot: Snapshot, reason: str, why: str) -> Decision:
     """The route's default, or where it cannot serve the call, the dearest model that can."""
     step = Step(_STAGE_OF.get(reason, reason), why)
-    route = question.route
-    if route.default not in question.barred:
+    route, able = question.route, question.able
+    if route.default not in able.barred:
         return prefer(question, route.default, reason, step)
     # knowing nothing more, go up and not down
-    able = question.capable or tuple(
-        snapshot.models[rule.model] for rule in route.rules if rule.model not in question.barred
+    left = able.models or tuple(
+        snapshot.models[rule.model] for rule in route.rules if rule.model not in able.barred
     )
-    dearest = max(able, key=lambda model: model.price.output)
+    dearest = max(left, key=lambda model: model.price.output)
     return prefer(question, dearest.name, reason, step)
 
 
@@ -51,14 +55,10 @@ def by_rule(question: Question, rule: RuleSpec) -> Decision:
 
 def prefer(question: Question, model: str, reason: str, step: Step) -> Decision:
     """``model`` first, then the route's others in its order, then its default."""
-    route = question.route
-    names = [spec.name for spec in question.capable]
-    if route.default not in question.barred:
-        names.append(route.default)
     return Decision(
         model=model,
-        route=route.name,
+        route=question.route.name,
         reason=reason,
-        fallbacks=tuple(name for name in dict.fromkeys(names) if name != model),
+        fallbacks=tuple([name for name in question.able.line if name != model]),
         steps=(*question.steps, step),
     )

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from sidecar.config.schema import Cascade
 from sidecar.config.snapshot import RouteSpec
 from sidecar.decide.answer_check import fault
+from sidecar.decide.candidates import Candidates
 from sidecar.decide.policies import cascade, cost_quality
 from sidecar.decide.policies.base import Situation
 from sidecar.decide.view import EMPTY
@@ -30,7 +31,7 @@ def situation(candidates: list[Candidate], rules: Cascade = RULES, ood: float = 
     names = tuple(c.model for c in candidates)
     route = RouteSpec("auto", "cascade", names, names[-1], 0.97, 0.5, (), cascade=rules)
     return Situation(
-        call(), route, reading(ood=ood), tuple(candidates), {}, FakeAbilities(), EMPTY
+        call(), route, reading(ood=ood), Candidates.of(candidates), {}, FakeAbilities(), EMPTY
     )  # fmt: skip
 
 

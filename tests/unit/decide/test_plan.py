@@ -75,7 +75,7 @@ def test_what_is_left_to_decide_holds_only_the_capable() -> None:
     third = snapshot([SMALL, LARGE, model("seer", 5.0, can=["vision"])])
     question = ask(third, needs=["vision"])
     assert [m.name for m in question.capable] == ["large", "seer"]
-    assert question.barred == {"small"}
+    assert question.able.barred == {"small"}
     assert question.steps[0].stage == "capability"
     assert "small has no vision" in question.steps[0].verdict
 
