@@ -25,6 +25,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
+from sidecar import frozen
 from sidecar.errors import DataError
 
 FORMAT: Final = 1
@@ -37,7 +38,7 @@ _PARTS: Final = ("vectors", "hard", "scores", "index", "windows")
 Array = NDArray[np.float32]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen.dataclass(frozen=True, slots=True)
 class Near:
     """What stands around one prompt."""
 

@@ -17,6 +17,7 @@ from typing import Any, Final
 
 import orjson
 
+from sidecar import frozen
 from sidecar.errors import DataError
 
 FORMAT: Final = 1
@@ -38,7 +39,7 @@ class Weights:
     ece_encoder: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen.dataclass(frozen=True, slots=True)
 class Votes:
     """What is weighed, of some models: the first two of each, the rest of the prompt."""
 

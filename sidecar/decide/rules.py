@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from operator import attrgetter
 
 from sidecar.config.snapshot import RuleSpec, Window
 from sidecar.decide.view import EMPTY, View
+from sidecar.frozen import dataclass
 from sidecar.types import Call, Reading
 
 # Keywords and patterns are looked for in this much of the text, half of it from
