@@ -172,9 +172,18 @@ def machine() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "load_before": _LOAD_BEFORE,
         "load": round(os.getloadavg()[0], 2),  # at the end, the benchmark's own in it
+        **_priority(),
         "python": platform.python_version(),
         "system": platform.system(),
     }
+
+
+def _priority() -> dict[str, str]:
+    """How the scheduler favours this run over others; nothing where it does not."""
+    if os.sched_getscheduler(0) in {os.SCHED_FIFO, os.SCHED_RR}:
+        return {"priority": f"real-time {os.sched_getparam(0).sched_priority}"}
+    nice = os.getpriority(os.PRIO_PROCESS, 0)
+    return {"priority": f"nice {nice}"} if nice else {}
 
 
 def record(bench: str, figures: dict[str, Any]) -> None:

@@ -35,7 +35,8 @@ class Row:
         """
         before = self.machine.get("load_before")
         load = f"load {before:g} before" if before is not None else f"load {self.machine['load']:g}"
-        return f"{self.when[:10]} {self.when[11:16]}, {load}"
+        priority = f", at {self.machine['priority']}" if "priority" in self.machine else ""
+        return f"{self.when[:10]} {self.when[11:16]}, {load}{priority}"
 
     @property
     def source(self) -> str:

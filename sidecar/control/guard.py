@@ -2,7 +2,8 @@
 
 Three doors, each against someone else. A page of another site is known by what
 its browser says of it, in ``Sec-Fetch-Site`` or, before it changes anything, in
-``Origin``. A page whose own name was made to resolve to this machine
+``Origin``; only a link to the dashboard may be followed from there, in a window of its
+own. A page whose own name was made to resolve to this machine
 (DNS rebinding) counts as the same site, but its name stands in ``Host``: only
 addresses, names without a dot (``localhost``, a service in its own network; nobody
 can register one) and configured names are answered there. And where
@@ -33,7 +34,8 @@ _OPEN: Final = frozenset({"/livez", "/readyz"}) | pages.PATHS
 
 def admit(request: web.BaseRequest, snapshot: Snapshot) -> None:
     """Pass, or raise :class:`Forbidden` or :class:`Unauthorized`."""
-    refuse_a_page(request.headers.get("Sec-Fetch-Site"))
+    if not _follows_a_link(request):
+        refuse_a_page(request.headers.get("Sec-Fetch-Site"))
     host = request.headers.get("Host", "")
     origin = request.headers.get("Origin")
     # every browser sends it with what is not a plain GET; a page without a site says "null"
@@ -54,6 +56,19 @@ def admit(request: web.BaseRequest, snapshot: Snapshot) -> None:
             "The admin port asks for a token. Send it as `Authorization: Bearer TOKEN`.",
             code="invalid_token",
         )
+
+
+def _follows_a_link(request: web.BaseRequest) -> bool:
+    """Whether someone opens the dashboard, maybe by a link in a chat or a wiki.
+
+    The page holds no figures and asks for them itself; a frame says another ``Dest``.
+    """
+    return (
+        request.method == "GET"
+        and request.path == "/"
+        and request.headers.get("Sec-Fetch-Mode") == "navigate"
+        and request.headers.get("Sec-Fetch-Dest") == "document"
+    )
 
 
 def challenge(request: web.BaseRequest) -> str:

@@ -216,6 +216,20 @@ async def test_a_prompt_shows_only_where_the_operator_said_so_and_only_as_text(
         assert text.count("and so on") < 30
 
 
+async def another_site(text: str) -> tuple[web.AppRunner, int]:
+    """A page of another site, to be opened as ``localhost``."""
+
+    async def page(request: web.Request) -> web.Response:
+        return web.Response(text=text, content_type="text/html")
+
+    app = web.Application()
+    app.router.add_get("/", page)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    return runner, runner.addresses[0][1]
+
+
 async def test_a_page_of_another_site_cannot_throw_the_switch(
     start: Start, config: dict[str, Any], visit: Open
 ) -> None:
@@ -226,15 +240,7 @@ async def test_a_page_of_another_site_cannot_throw_the_switch(
         fetch("{target}", {{method: "POST", mode: "no-cors", body: '{{"model": "large"}}'}})
           .finally(() => document.forms[0].submit());</script>"""
 
-    async def page(request: web.Request) -> web.Response:
-        return web.Response(text=evil, content_type="text/html")
-
-    app = web.Application()
-    app.router.add_get("/", page)
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    port = runner.addresses[0][1]
+    runner, port = await another_site(evil)
     try:
         at = await visit(f"http://localhost:{port}/", allowed=LOST)
         await at.page.wait_for_url(target)
@@ -242,6 +248,24 @@ async def test_a_page_of_another_site_cannot_throw_the_switch(
     finally:
         await runner.cleanup()
     assert sidecar.app.runtime.pinned is None
+
+
+async def test_the_dashboard_does_not_show_in_a_frame_of_another_page(
+    start: Start, config: dict[str, Any], visit: Open
+) -> None:
+    sidecar = await start(config)
+    runner, port = await another_site(
+        f'<a href="{sidecar.admin}/">the dashboard</a><iframe src="{sidecar.admin}/"></iframe>'
+    )
+    try:
+        at = await visit(f"http://localhost:{port}/", allowed=LOST)
+        framed = at.page.frame_locator("iframe").locator("#kill")
+        await at.page.wait_for_load_state("networkidle")
+        assert await framed.count() == 0
+        await at.page.get_by_role("link").click()  # a link opens it, whole
+        await at.settled()
+    finally:
+        await runner.cleanup()
 
 
 _UNNAMED = """() => [...document.querySelectorAll('button, a[href], input, select, textarea')]

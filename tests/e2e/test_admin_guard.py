@@ -26,7 +26,7 @@ async def test_a_name_that_is_not_ours_is_refused(
     start: Start, config: dict[str, object], host: str
 ) -> None:
     sidecar = await start(config)
-    for path in ("/readyz", "/metrics", "/admin/kill-switch", "/nowhere"):
+    for path in ("/", "/readyz", "/metrics", "/admin/live", "/admin/kill-switch", "/nowhere"):
         reply = await ask(sidecar, path, host)
         assert (reply.status, reply.json["error"]["code"]) == (403, "unknown_host")
 
@@ -103,6 +103,25 @@ async def test_what_the_dashboard_itself_sends_is_taken(
     request = request.replace(b"Host: sidecar", f"Host: {sidecar.app.admin}".encode())
     assert (await exchange(sidecar.app.admin, request)).status == 200
     assert sidecar.app.runtime.pinned == "large"
+
+
+async def test_a_link_to_the_dashboard_may_be_followed_and_nothing_else_of_it_asked(
+    start: Start, config: dict[str, object]
+) -> None:
+    sidecar = await start(config)
+    site = "Sec-Fetch-Site: cross-site\r\nSec-Fetch-Mode: {}\r\nSec-Fetch-Dest: {}\r\n"
+    link, frame, script = (site.format(*how) for how in (
+        ("navigate", "document"), ("navigate", "iframe"), ("no-cors", "script"),
+    ))  # fmt: skip
+    assert (await ask(sidecar, "/", headers=link)).status == 200
+    for path, headers in (
+        ("/", frame),
+        ("/", script),
+        ("/static/app.js", script),
+        ("/admin/live", link),
+        ("/metrics", link),
+    ):
+        assert (await ask(sidecar, path, headers=headers)).status == 403
 
 
 async def test_the_pages_files_need_no_token_and_what_they_ask_for_does(

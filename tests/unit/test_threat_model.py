@@ -19,7 +19,9 @@ def test_every_test_that_the_threat_model_names_is_there() -> None:
 
 
 def test_every_file_that_the_threat_model_names_is_there() -> None:
-    named = set(re.findall(r"`((?:e2e|faults|unit|contract|fuzz)/[a-z_/]*(?:\.py)?)", TEXT))
+    named = set(
+        re.findall(r"`((?:e2e|faults|unit|contract|fuzz|browser|deploy)/[a-z_/]*(?:\.py)?)", TEXT)
+    )
     assert len(named) > 10
     assert sorted(name for name in named if not (ROOT / "tests" / name).exists()) == []
 

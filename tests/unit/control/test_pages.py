@@ -29,6 +29,8 @@ async def test_the_page_and_its_files_are_served_under_a_strict_policy(
         [policy] = reply.header("content-security-policy")
         assert "default-src 'none'" in policy
         assert "unsafe" not in policy
+        assert "frame-ancestors 'none'" in policy
+        assert reply.header("x-frame-options") == ["DENY"]
         assert reply.header("x-content-type-options") == ["nosniff"]
         again = get(path, f"Connection: close\r\nIf-None-Match: {reply.header('etag')[0]}\r\n")
         assert (await exchange(sidecar.app.admin, again)).status == 304
