@@ -15,10 +15,14 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import orjson
+from numpy.typing import NDArray
 
 from sidecar import frozen
 from sidecar.errors import DataError
+
+Array = NDArray[np.float64]
 
 FORMAT: Final = 1
 _CACHED_TABLES: Final = 64  # of the models that were capable together
@@ -43,16 +47,12 @@ class Weights:
 class Votes:
     """What is weighed, of some models: the first two of each, the rest of the prompt."""
 
-    encoder: list[float]  # logit of the encoder's probability
-    neighbours: list[float]  # by how much those nearest to the prompt move it
-    shared: tuple[float, float, float, float]  # the other :data:`VOTES`, in their order
+    each: Array  # [2, models]: the first two of :data:`VOTES`
+    shared: tuple[float, float, float, float]  # the others, in their order
 
-    def rows(self) -> list[tuple[float, ...]]:
-        """The votes on each model, in the order of :data:`VOTES`."""
-        return [
-            (own, moved, *self.shared)
-            for own, moved in zip(self.encoder, self.neighbours, strict=True)
-        ]
+    def rows(self) -> Array:
+        """The votes on each model [models, VOTES]."""
+        return np.array([(*own, *self.shared) for own in self.each.T])
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ class Stack:
     library: str  # the digest of the library whose neighbours voted; empty: none
     votes: tuple[str, ...]
     weights: Mapping[str, Weights]
-    _tables: dict[tuple[str, ...], list[tuple[float, ...]]] = field(
+    _tables: dict[tuple[str, ...], tuple[Array, Array, Array]] = field(
         default_factory=dict, repr=False, compare=False
     )
 
@@ -78,14 +78,16 @@ class Stack:
                 self._tables.clear()
             own = Weights(slope=(1.0,) + (0.0,) * (len(VOTES) - 1), shift=0.0)
             rows = [self.weights.get(name.partition("@")[0], own) for name in abilities]
-            table = self._tables[abilities] = [(*w.slope, w.shift) for w in rows]
-        one, two, three, four = votes.shared
-        return [
-            _sigmoid(a * own + b * moved + c * one + d * two + e * three + f * four + shift)
-            for (a, b, c, d, e, f, shift), own, moved in zip(
-                table, votes.encoder, votes.neighbours, strict=True
-            )
-        ]
+            slope = np.array([w.slope for w in rows])
+            table = slope[:, :2].T.copy(), slope[:, 2:].copy(), np.array([w.shift for w in rows])
+            self._tables[abilities] = table
+        each, every, shift = table
+        logits = np.add.reduce(each * votes.each, axis=0)
+        logits += every @ np.array(votes.shared)
+        logits += shift
+        logits *= 0.5
+        found: list[float] = (np.tanh(logits) * 0.5 + 0.5).tolist()  # the logistic function
+        return found
 
     def save(self, file: Path) -> None:
         """Raises DataError where ``file`` can't be written."""
@@ -101,10 +103,6 @@ class Stack:
             file.write_bytes(orjson.dumps(said, option=orjson.OPT_INDENT_2) + b"\n")
         except OSError as error:
             raise DataError(f"can't write the ensemble {file}: {error.strerror}") from error
-
-
-def _sigmoid(x: float) -> float:
-    return 1 / (1 + math.exp(-x)) if x >= 0 else 1 - 1 / (1 + math.exp(x))
 
 
 def load(file: Path, encoder: str, library: str) -> Stack:

@@ -52,7 +52,9 @@ class Candidates(Sequence[Candidate]):
         if self._waits is None:
             self._waits = (
                 [
-                    None if seen is None else seen.latency_s(output)
+                    None
+                    if seen is None or seen.first_s is None
+                    else seen.first_s + seen.token_s * output
                     for seen, output in zip(self._seen, self._outputs, strict=True)
                 ]
                 if self._seen

@@ -69,6 +69,15 @@ def _logit(p: float) -> float:
     return math.log(p / (1 - p))
 
 
+def logistic(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    """``sigmoid`` of each, in place; as half a hyperbolic tangent, which never overflows."""
+    logits *= 0.5
+    np.tanh(logits, out=logits)
+    logits *= 0.5
+    logits += 0.5
+    return logits
+
+
 class Catalogue:
     """Abilities by name. Immutable but for a small cache of stacked panels."""
 
@@ -176,8 +185,8 @@ class Catalogue:
             return [_sigmoid(_logit(self.strength(n)) - harder) for n in names]
         if len(names) > _FEW:
             slope, shift = self._panel(tuple(names))
-            half = (slope @ np.array(reading.demand) + shift) * 0.5
-            row: list[float] = (np.tanh(half) * 0.5 + 0.5).tolist()
+            logits = slope @ np.array(reading.demand)
+            row: list[float] = logistic(logits + shift).tolist()
             return row
         # A few dot products of a few dozen numbers: plain Python is faster than the
         # calls into numpy, whose code is cold by the time a request gets here.
@@ -188,8 +197,7 @@ class Catalogue:
     def matrix(self, demands: NDArray[np.float64], names: Sequence[str]) -> NDArray[np.float64]:
         """``P(suffices)`` [rows, models] for demand vectors [rows, K]."""
         slope, shift = self._panel(tuple(names))
-        half = (demands @ slope.T + shift) * 0.5
-        return np.asarray(np.tanh(half) * 0.5 + 0.5)  # the logistic function: none overflows
+        return logistic(demands @ slope.T + shift)
 
     def suffices(self, reading: Reading, name: str) -> float:
         """``P(suffices)`` of one canonical name."""

@@ -62,7 +62,7 @@ def said(case: Case, reading: Reading, route: RouteSpec, snapshot: Snapshot) -> 
     situation = Situation(
         case.call, route, reading, found, snapshot.models, snapshot.abilities, view
     )
-    return dict(zip(found.names, np.array(votes(situation).rows()), strict=True))
+    return dict(zip(found.names, votes(situation).rows(), strict=True))
 
 
 def one(x: Array, y: Array, name: str, seed: int = 0) -> Weights:

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from sidecar.decide.policies.base import Choice, Situation, cheapest_within, dearest_first
 from sidecar.decide.policies.similarity import estimates
 from sidecar.stack import Votes
@@ -34,10 +36,14 @@ def votes(situation: Situation) -> Votes:
     reading = situation.reading
     tiers = reading.tier_probs
     near, _ = estimates(situation)
-    own = [_logit(chance or 0.0) for chance in situation.candidates.probabilities]
+    own = [chance or 0.0 for chance in situation.candidates.probabilities]
+    each = np.array((own, near))
+    np.minimum(np.maximum(each, 1e-4, out=each), 1 - 1e-4, out=each)
+    each /= 1.0 - each
+    np.log(each, out=each)
+    each[1] -= each[0]
     return Votes(
-        encoder=own,
-        neighbours=[_logit(chance) - alone for chance, alone in zip(near, own, strict=True)],
+        each=each,
         shared=(
             _logit(reading.difficulty),
             tiers[2] - tiers[0] if tiers else 0.0,
@@ -48,5 +54,5 @@ def votes(situation: Situation) -> Votes:
 
 
 def _logit(p: float) -> float:
-    p = 1e-4 if p < 1e-4 else 1 - 1e-4 if p > 1 - 1e-4 else p
+    p = min(max(p, 1e-4), 1 - 1e-4)
     return math.log(p / (1 - p))

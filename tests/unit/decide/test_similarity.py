@@ -110,19 +110,27 @@ def test_a_library_has_no_text_in_it(tmp_path: Path) -> None:
     assert secret.encode() not in (tmp_path / "a.library").read_bytes()
 
 
-def test_the_search_finds_the_nearest() -> None:
+@pytest.mark.parametrize(("exact", "recall"), [(3000, 1.0), (0, 0.85)])
+@pytest.mark.parametrize(("entries", "count"), [(3000, 16), (300, 16), (120, 16), (10, 16)])
+def test_the_search_finds_the_nearest(
+    entries: int, count: int, exact: int, recall: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All of them in a library that is searched whole, nearly all in one with an index."""
+    monkeypatch.setattr(library, "EXACT", exact)
     rng = np.random.default_rng(1)
-    points = rng.normal(size=(3000, 32))
+    points = rng.normal(size=(entries, 32))
     known = library.build(
-        "test", points, [str(i) for i in range(3000)], np.full(3000, NAN),
-        {"m": np.arange(3000) / 3000},
-    )  # fmt: skip
+        "test", points, [str(i) for i in range(entries)], np.full(entries, NAN), {}
+    )
     found = total = 0
     for query in rng.normal(size=(50, 32)):
-        near = known._index.search(query.astype(np.float32), 16, threads=1).keys.tolist()
-        exact = np.argsort(((points - query) ** 2).sum(1))[:16].tolist()
-        found, total = found + len({*near} & {*exact}), total + 16
-    assert found / total > 0.85
+        near, squares = known.nearest(query.astype(np.float32), count)
+        away = ((points - query) ** 2).sum(1)
+        best = np.argsort(away)[:count].tolist()
+        found, total = found + len({*near.tolist()} & {*best}), total + len(best)
+        assert len(near) == len(best)
+        np.testing.assert_allclose(squares, away[near], rtol=1e-3)
+    assert found / total >= recall
 
 
 @pytest.mark.parametrize("harm", ["cut", "flipped", "empty", "text", "missing"])
