@@ -35,7 +35,7 @@ from bench.drill import faulty
 from bench.scenarios import able
 from sidecar.load.client import Address, Caller, Sample
 from sidecar.load.plan import Load
-from sidecar.load.run import Due, schedule
+from sidecar.load.run import Due, upcoming
 from sidecar.load.verdict import Spread
 
 MIX = {
@@ -161,7 +161,7 @@ async def _send(
         )
 
     async with asyncio.TaskGroup() as running:
-        for due in schedule(Load(rate=rate, duration_s=seconds), MIX, 0):
+        for due in upcoming(Load(rate=rate, duration_s=seconds), MIX, 0):
             wait = start + due.at - time.monotonic()
             if wait > 0:
                 await asyncio.sleep(wait)

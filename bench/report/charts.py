@@ -88,7 +88,7 @@ def curve(results: Results) -> str:
     return lines(
         title,
         f"{thousands(found['rows'])} rows nothing was made of, {found['abilities']['weak']} and "
-        f"{found['abilities']['strong']}; {row.moment}",
+        f"{found['abilities']['strong']}; {row.when[:10]}",  # no time is in it: no load
         Axis("of the gap in cost", [(i / 5, f"{i * 20} %") for i in range(6)]),
         Axis("score", [(at, f"{at:.2f}") for at in marks]),
         series,

@@ -31,13 +31,13 @@ def _line(
 
 def _decision(results: Results) -> _Line:
     return _line(
-        "decision, one client, prompts of 10 to 128 tokens, each read by the encoder",
+        "decision, one client, prompts of 10 to 128 tokens, no caches",
         "",
         "python -m bench.decision --requests 700",
         results.newest("decision"),
         lambda f: (
             f"p50 {ms(f['decision_ms']['p50'])} ms, p99 {ms(f['decision_ms']['p99'])} ms over "
-            f"{thousands(f['requests'])} requests"
+            f"{thousands(f['requests'])} requests; {percent(read_share(f))} decided in time"
         ),
     )
 
@@ -80,7 +80,7 @@ def _judged(results: Results) -> _Line:
         quality = f["classifiers"]["quality"].values()
 
         def told(name: str) -> str:
-            return ", ".join(f"{q[name]['auc']:.2f}" for q in quality if q["rows"])
+            return ", ".join(f"{q[name]['auc']:.3f}" for q in quality if q["rows"])
 
         names = ("semantic-router", "litellm-complexity")
         there = [name for name in names if all(name in q for q in quality if q["rows"])]

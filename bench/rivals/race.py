@@ -139,6 +139,7 @@ def race(
         port = int(json.loads(mock.popen.stdout.readline())["port"])
         runners = []
         for manifest in manifests:
+            print(f"starting {manifest.name} ...", file=sys.stderr, flush=True)
             try:
                 runners.append(start(manifest, port, folder, stack, install=install))
             except CannotRunError as why:
@@ -147,7 +148,8 @@ def race(
         for number in range(rounds + 1):
             for runner in runners:
                 for case in runner.how.cases:
-                    print(f"round {number}: {runner.name}, {case}", file=sys.stderr, flush=True)
+                    where = f"round {number} of {rounds}" if number else "warm-up"
+                    print(f"{where}: {runner.name}, {case}", file=sys.stderr, flush=True)
                     row = _measure(runner, case, requests, clients)
                     if number:
                         rows.setdefault(runner.name, {}).setdefault(case, []).append(row)

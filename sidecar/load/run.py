@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Final
@@ -77,14 +77,16 @@ def site_of(plan: Plan, env: Mapping[str, str] | None = None) -> Site:
 
 def schedule(load: Load, scenarios: Mapping[str, float], round_: int) -> list[Due]:
     """What one leg sends and when; the same for every leg of a round."""
+    return list(upcoming(load, scenarios, round_))
+
+
+def upcoming(load: Load, scenarios: Mapping[str, float], round_: int) -> Iterator[Due]:
+    """The same one after another, for runs too long to hold every prompt of."""
     seed = load.seed * 1000 + round_
     times = arrivals(load.rate, load.duration_s, seed)
-    mix = list(islice(shots(scenarios, seed, load.repeat), len(times)))
-    # every k-th streams, spread evenly: the share is met in short runs too
-    return [
-        Due(at, shot, shot.hangs_up or int((i + 1) * load.stream) > int(i * load.stream))
-        for i, (at, shot) in enumerate(zip(times, mix, strict=True))
-    ]
+    for i, (at, shot) in enumerate(zip(times, shots(scenarios, seed, load.repeat), strict=False)):
+        # every k-th streams, spread evenly: the share is met in short runs too
+        yield Due(at, shot, shot.hangs_up or int((i + 1) * load.stream) > int(i * load.stream))
 
 
 async def run(plan: Plan, site: Site, tell: Tell) -> list[Leg]:
