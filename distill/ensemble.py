@@ -4,8 +4,8 @@ A teacher's column logits and the lexical voice's are joined per source by a log
 regression of the dev scores on both, ``s_t * teacher + s_l * lexical + t``, pooled over
 the source's columns. Where the lexical voice is silent (another source's rows, columns
 with few rows) or adds nothing, the teacher's logit alone is scaled by a regression of its
-own. Several teachers are averaged first, where all of them spoke; the hidden states to
-imitate are the first one's. Writes
+own. Several teachers are averaged first, each where it spoke; the hidden states to imitate
+are those of the first that did. Writes
 ``<work>/ensemble/soft.npz`` in the teacher's format, ``test.npz`` to compare the student
 with, and ``weights.json``.
 """
@@ -60,8 +60,15 @@ def main() -> None:
     ids = read(teachers[0], "soft")["ids"].tolist()
 
     def mean(split: str, of: list[str], part: str) -> Array:
-        named = teachers[:1] if part == "pooled" else teachers
-        return np.mean([aligned(of, read(t, split), part).astype(np.float32) for t in named], 0)
+        voices = [aligned(of, read(t, split), part).astype(np.float32) for t in teachers]
+        if part == "pooled":  # spaces of their own: no mean of them means anything
+            first = voices[0]
+            for other in voices[1:]:
+                first = np.where(np.isnan(first), other, first)
+            return first
+        heard = np.sum([~np.isnan(voice) for voice in voices], 0)
+        total = np.sum([np.nan_to_num(voice) for voice in voices], 0)
+        return np.where(heard > 0, total / np.maximum(heard, 1), np.nan).astype(np.float32)
 
     words = {split: read(args.lexical, split) for split in ("train", "dev")}
     spoken = [
@@ -70,7 +77,6 @@ def main() -> None:
     ]
     weights = weigh(dev, mean("dev", dev.ids, "columns"), spoken[1])
     parts = {part: mean("soft", ids, part) for part in PARTS}
-    parts["pooled"][np.isnan(parts["tier"][:, 0])] = np.nan
     parts["columns"] = join(dev.columns, parts["columns"], spoken[0], weights)
     folder = work_dir() / args.name
     folder.mkdir(parents=True, exist_ok=True)
