@@ -85,13 +85,26 @@ MATRIX: dict[str, dict[str, Any]] = {
     },
 }
 WHOLE = {"networkPolicy.monitoring", "webhook.resources", "triton.resources"}
-# Objects of other projects, whose schemas Kubernetes does not have.
-FOREIGN = {
-    ("cert-manager.io/v1", "Certificate"),
-    ("cert-manager.io/v1", "Issuer"),
-    ("monitoring.coreos.com/v1", "ServiceMonitor"),
-    ("monitoring.coreos.com/v1", "PodMonitor"),
-    ("monitoring.coreos.com/v1", "PrometheusRule"),
+# Objects of another project, whose schemas nobody packages.
+FOREIGN = {("cert-manager.io/v1", "Certificate"), ("cert-manager.io/v1", "Issuer")}
+# What may ask for rights in a cluster: these and no others, whatever the values are.
+RIGHTS = {
+    "Role": [
+        {
+            "apiGroups": [""],
+            "resources": ["secrets"],
+            "resourceNames": ["pointsman-webhook-tls"],
+            "verbs": ["get", "update"],
+        }
+    ],
+    "ClusterRole": [
+        {
+            "apiGroups": ["admissionregistration.k8s.io"],
+            "resources": ["mutatingwebhookconfigurations"],
+            "resourceNames": ["pointsman-webhook-pointsman"],
+            "verbs": ["get", "patch"],
+        }
+    ],
 }
 
 
@@ -127,6 +140,16 @@ def test_every_object_is_valid_for_the_oldest_and_the_newest_kubernetes(
             assert len(each["metadata"]["name"]) <= 63
             if (each["apiVersion"], each["kind"]) not in FOREIGN:
                 assert schemas.faults(each, version) == [], where
+
+
+def test_what_the_prometheus_operator_reads_is_valid_for_it(chart: Render) -> None:
+    objects = chart({**MATRIX["monitoring"]})
+    read = [each for each in objects if each["apiVersion"] == schemas.OPERATOR]
+    assert sorted(each["kind"] for each in read) == [
+        "PodMonitor", "PrometheusRule", "ServiceMonitor", "ServiceMonitor",
+    ]  # fmt: skip
+    for each in read:
+        assert schemas.faults(each, schemas.NEWEST) == [], each["metadata"]["name"]
 
 
 def test_helm_lint_finds_nothing(helm: Path, tmp_path: Path) -> None:
@@ -324,6 +347,43 @@ def test_the_webhooks_rights_are_two_objects_by_name(chart: Render) -> None:
         "resourceNames": [hook],
         "verbs": ["get", "patch"],
     }
+
+
+@pytest.mark.parametrize("values", MATRIX.values(), ids=MATRIX)
+def test_nothing_needs_more_rights_than_are_named_here(
+    chart: Render, values: dict[str, Any]
+) -> None:
+    """No cluster-admin, no other role that a cluster has, and nobody's rights but its own."""
+    objects = chart(values)
+    accounts = {
+        (each["metadata"]["namespace"], each["metadata"]["name"])
+        for each in objects
+        if each["kind"] == "ServiceAccount"
+    }
+    roles = {
+        (each["kind"], each["metadata"]["name"]): each["rules"]
+        for each in objects
+        if each["kind"].endswith("Role")  # an aggregationRule would be other rights
+        and not {"apiVersion", "kind", "metadata", "rules"} ^ each.keys()
+    }
+    assert len(roles) == sum(each["kind"].endswith("Role") for each in objects)
+    for (kind, _), rules in roles.items():
+        assert rules == RIGHTS[kind]
+    for each in objects:
+        if each["kind"].endswith("RoleBinding"):
+            referred = each["roleRef"]
+            assert (referred["kind"], referred["name"]) in roles
+            assert f"{referred['kind']}Binding" == each["kind"]
+            for subject in each["subjects"]:
+                assert subject["kind"] == "ServiceAccount"
+                assert (subject["namespace"], subject["name"]) in accounts
+        if each["kind"] == "Deployment":
+            pod = each["spec"]["template"]["spec"]
+            own = pod.get("serviceAccountName") == WEBHOOK and bool(roles)
+            assert pod["automountServiceAccountToken"] is own
+            assert "hostNetwork" not in pod
+            assert "hostPID" not in pod
+            assert all("hostPath" not in volume for volume in pod["volumes"])
 
 
 @pytest.mark.parametrize("values", [CERT_MANAGER, PROVIDED])

@@ -3,12 +3,28 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import kubernetes_validate
 import pytest
 
 from tests.support import schemas
 from tests.support.pods import all_pods, plain
+
+
+def monitor(**endpoint: Any) -> dict[str, Any]:
+    return {
+        "apiVersion": schemas.OPERATOR,
+        "kind": "ServiceMonitor",
+        "metadata": {"name": "x"},
+        "spec": {"selector": {}, "endpoints": [{"port": "probes", **endpoint}]},
+    }
+
+
+def test_the_operators_judge_refuses_what_its_definitions_do_and_what_they_do_not_know() -> None:
+    assert schemas.faults(monitor(interval="30s"), schemas.NEWEST) == []
+    for bad in ({"interval": "often"}, {"scheme": "gopher"}, {"intervall": "30s"}, {"port": 8}):
+        assert schemas.faults(monitor(**bad), schemas.NEWEST)
 
 
 @pytest.mark.parametrize("version", [schemas.OLDEST, schemas.NEWEST])

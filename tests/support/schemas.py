@@ -1,8 +1,14 @@
-"""Kubernetes' own schemas, strict, from the package ``kubernetes-validate``.
+"""Schemas of Kubernetes' own objects and of the Prometheus operator's, strict.
+
+Kubernetes' own are from the package ``kubernetes-validate``.
 
 The package reads megabytes of JSON for each object and judges in Python, which
 takes 10 ms a pod; here they are read once and judged by jsonschema-rs, which takes
 microseconds. ``tests/deploy/test_schemas.py`` holds the two against each other.
+
+The Prometheus operator's are from ``cloudcoil-models-prometheus-operator``, classes made
+from the operator's own CustomResourceDefinitions (of its version 0.80). They let unknown
+fields pass, as an API server does, which drops them: here those are faults.
 """
 
 from __future__ import annotations
@@ -13,6 +19,7 @@ from typing import Any
 import jsonschema_rs
 from kubernetes_validate import utils
 
+OPERATOR = "monitoring.coreos.com/v1"
 OLDEST = "1.29"  # the first with native sidecars switched on
 NEWEST = utils.major_minor(utils.latest_version())
 
@@ -38,12 +45,27 @@ def _validator(version: str, kind: str, api_version: str) -> Any:
     return jsonschema_rs.Draft202012Validator(schema, registry=_definitions(version))
 
 
+@cache
+def _operator_validator(kind: str) -> Any:
+    from cloudcoil.models.prometheus_operator import v1  # megabytes: only who needs it
+
+    schema = getattr(v1, kind).model_json_schema(by_alias=True)
+    for each in (schema, *schema["$defs"].values()):
+        if each.get("properties"):
+            each["additionalProperties"] = False
+    return jsonschema_rs.Draft202012Validator(schema)
+
+
 def faults(manifest: dict[str, Any], version: str) -> list[str]:
     """What is wrong with an object for a version of Kubernetes.
 
     FileNotFoundError for an object that this version does not have.
     """
-    validator = _validator(version, str(manifest["kind"]), str(manifest["apiVersion"]))
+    kind, api_version = str(manifest["kind"]), str(manifest["apiVersion"])
+    if api_version == OPERATOR:
+        validator = _operator_validator(kind)
+    else:
+        validator = _validator(version, kind, api_version)
     return [
         f"{'.'.join(map(str, error.instance_path))}: {error.message[:200]}"
         for error in validator.iter_errors(manifest)
