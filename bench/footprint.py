@@ -203,12 +203,12 @@ async def streams(
     }
 
 
-def settings(upstream: str, entries: int = 10_000) -> dict[str, Any]:
+def settings(upstream: str, entries: int = 10_000, backend: str = "auto") -> dict[str, Any]:
     """Defaults but for a deadline that a busy machine meets; ``entries`` bounds each memory."""
     price = {"input": 0.07, "output": 0.07}
     model = {"upstream": "mock", "price": price, "context": 128_000}
     return {
-        "classifier": {"deadline_ms": 1000},
+        "classifier": {"backend": backend, "deadline_ms": 1000},
         "decision_cache": {"entries": entries},
         "sessions": {"entries": entries},
         "upstreams": {"mock": {"base_url": upstream, "max_connections": 2000}},

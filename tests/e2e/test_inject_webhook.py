@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
@@ -12,7 +13,9 @@ import aiohttp
 import orjson
 import pytest
 
+from sidecar.inject.patch import apply, inject
 from sidecar.inject.server import MAX_BODY
+from sidecar.inject.settings import Settings
 from tests.support import schemas
 from tests.support.pods import all_pods, plain, review
 from tests.support.webhook import (
@@ -298,6 +301,73 @@ async def test_two_replicas_stopped_in_turn_under_load_lose_nothing(
         await asyncio.gather(*askers)
     assert failed == 0
     assert injected > 60
+
+
+async def test_two_replicas_killed_in_turn_lose_no_review_that_is_asked_again(
+    begin: Begin,
+) -> None:
+    """SIGKILL with reviews in flight, as where a node dies; the dead one stays an endpoint.
+
+    An API server asks once. What it gets no answer to is a failed call, and by
+    ``failurePolicy: Ignore`` that pod starts as it is, without the sidecar. Here such a
+    review is asked again at the other replica, as it is when the pod is made again: there
+    it must be answered, and no review may ever get any answer but its own pod's.
+    """
+    replicas = [await begin(), await begin()]
+    endpoints = [replica.listen for replica in replicas]
+    flying = dict.fromkeys(endpoints, 0)
+    right = ignored = lost = 0
+    stop = asyncio.Event()
+
+    async def ask(number: int) -> None:
+        nonlocal right, ignored, lost
+        async with ApiServer(MADE.authorities) as api:
+            turn = number
+            while not stop.is_set():
+                turn += 1
+                pod = plain(f"app-{number}-{turn}")
+                wanted = apply(pod, inject(pod, "team", Settings()).operations)
+                for at in (endpoints[turn % 2], endpoints[(turn + 1) % 2]):
+                    flying[at] = flying.get(at, 0) + 1
+                    try:
+                        response = await api.ask(at, pod, uid=f"u-{number}-{turn}")
+                    except (aiohttp.ClientError, OSError):
+                        ignored += 1
+                        continue
+                    finally:
+                        flying[at] -= 1
+                    assert admitted(pod, response) == wanted
+                    right += 1
+                    break
+                else:
+                    lost += 1
+
+    async def until(holds: Callable[[], bool]) -> None:
+        async with asyncio.timeout(GENEROUS * 3):
+            while not holds():
+                for asker in askers:
+                    assert not asker.done() or asker.result() is None
+                await asyncio.sleep(0.02)
+
+    askers = [asyncio.create_task(ask(number)) for number in range(4)]
+    try:
+        for turn in range(4):
+            leaving, before = replicas[turn % 2], (right, ignored)
+            # it takes what comes and answers nothing: what is there when it dies is in flight
+            leaving.process.send_signal(signal.SIGSTOP)
+            await until(lambda at=leaving.listen: flying[at] >= 2)  # type: ignore[misc]
+            leaving.kill()
+            await until(lambda least=before: ignored >= least[1] + 2 and right > least[0])  # type: ignore[misc]
+            fresh = await begin()
+            await fresh.until_ready()
+            replicas[turn % 2], endpoints[turn % 2] = fresh, fresh.listen
+            await until(lambda least=right: right >= least + 20)  # type: ignore[misc]
+    finally:
+        stop.set()
+        await asyncio.gather(*askers)
+    assert lost == 0
+    assert ignored >= 8
+    assert right >= 80
 
 
 async def test_a_replica_that_is_told_to_stop_is_not_ready_but_answers(

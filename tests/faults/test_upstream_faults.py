@@ -13,6 +13,7 @@ from tests.conftest import Running, Start, config_for
 from tests.support.raw_upstream import (
     ANSWER,
     DONE,
+    LAST_CHUNK,
     STREAM_HEAD,
     RawUpstream,
     Script,
@@ -292,6 +293,62 @@ async def test_a_server_that_always_closes_is_not_tried_for_ever(
     reply = await ask(sidecar, model="small")
     assert reply.status == 502
     assert 1 <= len(upstream.seen) <= 2
+
+
+@pytest.mark.parametrize("wait", [None, "0", "1", "Wed, 21 Oct 2015 07:28:00 GMT", "soon"])
+@pytest.mark.parametrize("status", ["429 Too Many Requests", "503 Service Unavailable"])
+async def test_a_busy_upstream_is_passed_over_whatever_it_says_of_when(
+    start: Start, config: dict[str, object], upstream: RawUpstream, second: RawUpstream,
+    status: str, wait: str | None,
+) -> None:  # fmt: skip
+    sidecar = await start(config)
+    fields = "" if wait is None else f"Retry-After: {wait}\r\n"
+    upstream.script = answer(b"{}", status, f"Content-Type: application/json\r\n{fields}")
+    for _ in range(2):
+        reply = await ask(sidecar)
+        assert (reply.status, reply.header("x-router-reason")) == (200, ["fallback:1"])
+    # only one that names a time is left alone for it
+    assert len(upstream.seen) == (1 if wait == "1" else 2)
+
+
+TRICKLED = {
+    "an answer": (
+        b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 14\r\n\r\n"
+        b'{"choices":[]}',
+        b'{"choices":[]}',
+    ),
+    "a stream": (STREAM_HEAD + chunk(GOOD) + LAST_CHUNK, GOOD),
+}
+
+
+@pytest.mark.parametrize("what", TRICKLED)
+async def test_an_answer_a_byte_at_a_time_is_an_answer_while_it_comes(
+    start: Start, upstream: RawUpstream, what: str
+) -> None:
+    sent, wanted = TRICKLED[what]
+    pieces = [part for i in range(len(sent)) for part in (sent[i : i + 1], 0.002)]
+    upstream.script = raw(*pieces, close=False)
+    reply = await ask(
+        await start(config_for(upstream.url)), model="small", stream=what == "a stream"
+    )
+    assert (reply.status, reply.body, reply.whole) == (200, wanted, True)
+
+
+async def test_what_comes_beyond_an_answers_length_reaches_nobody(
+    start: Start, upstream: RawUpstream
+) -> None:
+    sidecar = await start(config_for(upstream.url))
+    forged = b'HTTP/1.1 200 OK\r\nContent-Length: 11\r\n\r\n{"no":true}'
+    beyond = (b"{}" * 20, forged, b"\r\n\r\n", b"x" * 100_000)
+    for extra in beyond:
+        upstream.script = raw(JSON_HEAD + b"Content-Length: 2\r\n\r\n{}" + extra, close=False)
+        reply = await ask(sidecar, model="small")
+        # one client takes what was declared, the other a fault for what it is
+        assert reply.whole
+        assert reply.status == 502 or (reply.status, reply.body) == (200, b"{}")
+        upstream.script = answer()
+        reply = await ask(sidecar, model="small")  # not over what the first has left
+        assert (reply.status, reply.json) == (200, ANSWER)
 
 
 async def test_what_failed_leaves_no_connection_behind(
