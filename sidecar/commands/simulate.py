@@ -39,7 +39,22 @@ def register(subparsers: Any) -> None:
     )
     command.add_argument("--quality", type=float, default=0.97, metavar="SHARE")
     command.add_argument("--output", type=Path, metavar="FILE", help="for the suggested config")
+    command.add_argument(
+        "--check-hit", type=_share, metavar="SHARE",
+        help="of bad answers, that a cascade's check is taken to reject (0.1)",
+    )  # fmt: skip
+    command.add_argument(
+        "--check-false-alarm", type=_share, metavar="SHARE",
+        help="of good answers, that it is taken to reject too (0.01)",
+    )  # fmt: skip
     command.set_defaults(func=run)
+
+
+def _share(text: str) -> float:
+    value = float(text)
+    if not 0.0 <= value <= 1.0:
+        raise argparse.ArgumentTypeError("must be a share from 0 to 1")
+    return value
 
 
 def run(args: argparse.Namespace) -> int:
@@ -47,6 +62,7 @@ def run(args: argparse.Namespace) -> int:
 
     from sidecar.offline import simulate_report  # noqa: PLC0415  # the encoder takes its time
     from sidecar.offline.session import need_matplotlib, save_figure  # noqa: PLC0415
+    from sidecar.offline.simulate import Check  # noqa: PLC0415
     from sidecar.offline.simulate_rows import conditions  # noqa: PLC0415
     from sidecar.offline.simulate_setup import mixed, prepare, study  # noqa: PLC0415
 
@@ -56,7 +72,8 @@ def run(args: argparse.Namespace) -> int:
     setup = prepare(args.input, args.config, args.route, where=where, limit=args.limit)
     if args.mix:
         setup = replace(setup, cases=mixed(setup.cases))
-    played = study(setup)
+    rates = {"hit": args.check_hit, "false_alarm": args.check_false_alarm}
+    played = study(setup, Check(**{name: rate for name, rate in rates.items() if rate is not None}))
     if args.suggest:
         return _suggest(args, setup, played)
     found = simulate_report.report(played, setup)
@@ -139,6 +156,14 @@ def show(found: dict[str, Any]) -> None:
         f"\nkept and cut against always {found['strong']}; rules: {found['rules']}; "
         f"answers' lengths: {found['lengths']}; encoder {found['encoder']}"
     )
+    cascade = found["policies"].get("cascade")
+    if cascade is not None:
+        check = found["check"]
+        console.print(
+            f"cascade: its check is taken to reject {check['hit']:.0%} of bad answers and "
+            f"{check['false_alarm']:.0%} of good ones (--check-hit, --check-false-alarm); "
+            f"{cascade.get('asked_twice', 0.0):.1%} of the requests are paid for twice"
+        )
     if found.get("mix"):
         console.print(
             "The mix: 50 % rows of tier simple, 30 % moderate, 20 % complex. The published rows "

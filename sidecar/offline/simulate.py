@@ -3,7 +3,9 @@
 Decisions are made by the same :func:`~sidecar.decide.plan` and
 :func:`~sidecar.decide.choose` that serve, over readings of one prompt at a time (in a
 batch the encoder's 8-bit activations round differently), from an empty view: nothing
-learned, cached or pinned. What a row does not say of its answers' length is taken to be
+learned, cached or pinned; a bandit draws as it does when it serves, from a seed. A cascade's
+cheap try is counted with both calls where its check rejects it, by a stated model of the
+check (:class:`Check`). What a row does not say of its answers' length is taken to be
 as long for every model as serving would expect.
 
 Beside the policies stand the strategies that need none: always the cheapest and the
@@ -28,6 +30,7 @@ from sidecar.config.snapshot import ModelSpec, RouteSpec, RuleSpec, Snapshot
 from sidecar.decide import Question, View, choose, plan, price
 from sidecar.errors import DataError, RequestError
 from sidecar.offline.simulate_rows import Case
+from sidecar.state.abilities_online import Learner
 from sidecar.types import Reading
 
 Array = NDArray[np.float64]
@@ -51,6 +54,31 @@ _LONG_TOKENS: Final = 400
 
 
 @dataclass(frozen=True, slots=True)
+class Check:
+    """How well a cascade's check tells a bad answer from a good one: assumed, and printed.
+
+    Scored rows say how good an answer was and not what it looked like, and the check sees
+    looks alone: an answer that is empty, refuses, or is not the JSON that was asked for.
+    Most wrong answers look like right ones. So the defaults are low; whoever has a log of
+    their own knows better. A score between 0 and 1 is the chance of a good answer.
+    """
+
+    hit: float = 0.1  # the share of bad answers that it rejects
+    false_alarm: float = 0.01  # and of good ones
+
+    def rejects(self, score: float) -> float:
+        """The chance that an answer of this score is rejected."""
+        return self.hit * (1.0 - score) + self.false_alarm * score
+
+    def tried(self, first: tuple[float, float], then: tuple[float, float]) -> tuple[float, float]:
+        """Expected (cost, score) of a try and, where it is rejected, of the model after it."""
+        cost, score = first
+        rejected = self.rejects(score)
+        kept = score * (1.0 - self.false_alarm)
+        return cost + rejected * then[0], kept + rejected * then[1]
+
+
+@dataclass(frozen=True, slots=True)
 class Played:
     """One strategy over all cases."""
 
@@ -61,6 +89,7 @@ class Played:
     decide_us: Array  # [n]; empty for a strategy that decides nothing
     refused: int = 0  # answered with an error: worth nothing, at no cost
     chosen: tuple[str, ...] = ()  # [n] the model of each case; empty where refused
+    asked_twice: float = 0.0  # weighted share of the requests, as expected
 
 
 class Study:
@@ -72,7 +101,9 @@ class Study:
         readings: Sequence[Reading],
         over: RouteSpec,
         snapshot: Snapshot,
+        check: Check = Check(),
     ) -> None:
+        self.check = check
         if not cases:
             raise DataError("there is no row to simulate")
         self.cases, self.readings, self.route, self.snapshot = cases, readings, over, snapshot
@@ -96,7 +127,11 @@ class Study:
         """The cases that ``chosen`` [n] marks."""
         at = np.flatnonzero(chosen).tolist()
         return Study(
-            [self.cases[i] for i in at], [self.readings[i] for i in at], self.route, self.snapshot
+            [self.cases[i] for i in at],
+            [self.readings[i] for i in at],
+            self.route,
+            self.snapshot,
+            self.check,
         )
 
     def play(
@@ -110,9 +145,11 @@ class Study:
         chosen = [""] * n
         shares: dict[str, float] = dict.fromkeys(index, 0.0)
         reasons: Counter[str] = Counter()
-        refused = 0
+        refused, asked_twice = 0, 0.0
+        bandit = _bandit(route, snapshot)
         for i in track(range(n)):
-            case, reading, view = self.cases[i], self.readings[i], View(now=self.cases[i].now)
+            case, reading = self.cases[i], self.readings[i]
+            view = View(now=case.now, draws=bandit.draws() if bandit else None)
             began = time.perf_counter()
             try:
                 found = plan(case.call, case.features, snapshot, view)
@@ -126,9 +163,17 @@ class Study:
                 spent[i] = time.perf_counter() - began
             at, chosen[i] = index[found.model], found.model
             cost[i], score[i] = self.costs[i, at], self.scores[i, at]
+            if found.tries:
+                then = index[found.fallbacks[0]]
+                asked_twice += float(self.weights[i]) * self.check.rejects(self.scores[i, at])
+                cost[i], score[i] = self.check.tried(
+                    (cost[i], score[i]), (self.costs[i, then], self.scores[i, then])
+                )
             shares[found.model] += float(self.weights[i])
             reasons[found.reason] += 1
-        return Played(cost, score, shares, dict(reasons), spent * 1e6, refused, tuple(chosen))
+        return Played(
+            cost, score, shares, dict(reasons), spent * 1e6, refused, tuple(chosen), asked_twice
+        )
 
     def baseline(self, name: str) -> Played:
         """One of :data:`BASELINES`."""
@@ -168,6 +213,8 @@ class Study:
             found["decide_us"] = {"p50": round(float(p50), 1), "p99": round(float(p99), 1)}
             found["reasons"] = dict(played.reasons)
             found["refused"] = played.refused
+        if played.asked_twice:
+            found["asked_twice"] = round(played.asked_twice, 4)
         return found
 
     def random_at(self, cost: float) -> float:
@@ -211,7 +258,7 @@ def named(route: RouteSpec, snapshot: Snapshot) -> list[ModelSpec]:
 def variants(route: RouteSpec, snapshot: Snapshot) -> dict[str, RouteSpec]:
     """The route's own policy, and each other policy in its place that needs nothing more."""
     found = {route.policy: route}
-    for policy in ("cost_quality", "threshold", "similarity", "ensemble", "fixed"):
+    for policy in ("cost_quality", "threshold", "similarity", "ensemble", "cascade", "fixed"):
         has = {"similarity": route.library is not None, "ensemble": route.stack is not None}
         if has.get(policy, True):
             found.setdefault(policy, replace(route, policy=policy))
@@ -240,6 +287,14 @@ def stand_in(route: RouteSpec, snapshot: Snapshot) -> RouteSpec:
             rule("hard-words", schema.When(keywords=_HARD_WORDS)),
         ),
     )
+
+
+def _bandit(route: RouteSpec, snapshot: Snapshot) -> Learner | None:
+    """What a route that explores draws from: the beliefs that it starts serving with."""
+    if route.policy != "bandit":
+        return None
+    settings = snapshot.config.learning or schema.Learning()
+    return Learner(snapshot, settings.memory, settings.seed or 0)
 
 
 def _cost(case: Case, model: ModelSpec, reading: Reading) -> float:

@@ -62,6 +62,7 @@ def report(study: Study, setup: Setup) -> dict[str, Any]:
         "weak": study.models[study.weak].name,
         "rules": "the route's own" if study.route.rules else "stand-ins: length and words",
         "lengths": "the rows'" if any(c.output_tokens for c in study.cases) else "as expected",
+        "check": {"hit": study.check.hit, "false_alarm": study.check.false_alarm},
         "encoder": setup.session.encoder.version,
         "policies": policies,
     }

@@ -12,7 +12,7 @@ from sidecar.config.snapshot import RouteSpec, Snapshot
 from sidecar.encoder.abilities import Catalogue
 from sidecar.errors import DataError
 from sidecar.offline.session import Session, track
-from sidecar.offline.simulate import Study, named
+from sidecar.offline.simulate import Check, Study, named
 from sidecar.offline.simulate_rows import Case, Passed, cases
 from sidecar.types import Reading
 
@@ -67,13 +67,13 @@ def chosen(snapshot: Snapshot, route: str | None) -> RouteSpec:
     return snapshot.routes[name]
 
 
-def study(setup: Setup) -> Study:
+def study(setup: Setup, check: Check = Check()) -> Study:  # noqa: B008 - frozen
     """Every case read by the encoder, one at a time as a lone request would be."""
     windows = [case.features.window for case in setup.cases]
     readings: list[Reading] = [
         setup.session.read([window])[0] for window in track(windows, "reading", len(windows))
     ]
-    return Study(setup.cases, readings, setup.route, setup.snapshot)
+    return Study(setup.cases, readings, setup.route, setup.snapshot, check)
 
 
 def mixed(found: Sequence[Case], shares: Mapping[str, float] = FIELD_MIX) -> list[Case]:

@@ -10,13 +10,17 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sidecar.cli import main
 from sidecar.config import loader
+from sidecar.config.schema import Cascade, Learning
 from sidecar.decide import Question, plan
+from sidecar.encoder.abilities import Ability, Catalogue
 from sidecar.errors import DataError
 from sidecar.features import features_of
-from sidecar.offline.simulate import Study, stand_in, turned, variants
+from sidecar.offline.simulate import Check, Study, stand_in, turned, variants
 from sidecar.offline.simulate_report import at_cost
 from sidecar.offline.simulate_rows import Case
 from sidecar.offline.simulate_setup import mixed
@@ -107,6 +111,57 @@ def test_a_request_that_would_be_refused_is_worth_nothing_and_costs_nothing() ->
     played = over.play(over.route)
     assert (played.refused, played.reasons["max_cost_exceeded"]) == (1, 1)
     assert over.figures(played)["quality"] == 0.5
+
+
+def test_a_cascades_rejected_tries_are_paid_for_twice() -> None:
+    """Small is tried first at a tenth of the price; the check rejects by stated rates."""
+    rates = {"policy": "cascade", "quality": 1.0, "cascade": Cascade(try_above=0.5)}
+    pairs = [case(1, 1), case(0, 1), case(0.5, 1)]
+    plain, strong = study(*pairs, **rates), 100 * 10 / 1e6
+    blind = Study(plain.cases, plain.readings, plain.route, plain.snapshot, Check(0.0, 0.0))
+    played = blind.play(blind.route)
+    assert played.chosen == ("small",) * 3
+    assert (played.asked_twice, played.score.tolist()) == (0.0, [1, 0, 0.5])
+    assert played.cost.tolist() == pytest.approx([0.1 * strong] * 3)
+    sharp = Study(plain.cases, plain.readings, plain.route, plain.snapshot, Check(1.0, 0.2))
+    played = sharp.play(sharp.route)
+    assert played.cost.tolist() == pytest.approx([0.3 * strong, 1.1 * strong, 0.7 * strong])
+    assert played.score.tolist() == pytest.approx([1.0, 1.0, 0.4 + 0.6])
+    assert played.asked_twice == pytest.approx((0.2 + 1.0 + 0.6) / 3)
+    assert sharp.figures(played)["asked_twice"] == pytest.approx(0.6)
+
+
+@given(
+    st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=1, max_size=6),
+    st.floats(0.01, 1.0), st.floats(0, 1), st.floats(0, 1), st.floats(0.01, 10.0),
+)  # fmt: skip
+def test_a_cascade_never_costs_more_than_always_strong_by_more_than_its_bound(
+    scores: list[tuple[float, float]], overhead: float, hit: float, alarm: float, price: float
+) -> None:
+    models = [model("small", price), model("large", 10.0)]
+    rules = Cascade(try_above=0.5, max_overhead=overhead)
+    over = snapshot(models, policy="cascade", quality=1.0, cascade=rules)
+    over = replace(over, abilities=FakeAbilities({"small": 0.6, "large": 0.9}))
+    cases, readings = zip(*(case(*pair) for pair in scores), strict=True)
+    found = Study(cases, readings, over.routes["auto"], over, Check(hit, alarm))
+    played = found.play(found.route)
+    assert (played.cost <= (1 + overhead) * found.costs[:, found.strong] * (1 + 1e-9)).all()
+
+
+def test_a_bandit_draws_from_a_seed() -> None:
+    abilities = [Ability("small", (0.4,), 1.0, 0.5), Ability("large", (0.1,), 1.5, 0.9)]
+    pairs = [case(1, 1, id=str(i)) for i in range(40)]
+    cases, readings = zip(*pairs, strict=True)
+    readings = [replace(said, demand=(0.3,)) for said in readings]
+    over = snapshot([SMALL, LARGE], policy="bandit", quality=0.95)
+    over = replace(over, abilities=Catalogue(abilities, {}, 1, "test"))
+    found = Study(cases, readings, over.routes["auto"], over)
+    first, again = found.play(found.route), found.play(found.route)
+    assert set(first.chosen) == {"small", "large"}  # one prompt, asked forty times
+    assert first.chosen == again.chosen
+    other = replace(over, config=over.config.model_copy(update={"learning": Learning(seed=7)}))
+    reseeded = Study(cases, readings, other.routes["auto"], other)
+    assert reseeded.play(reseeded.route).chosen != first.chosen
 
 
 def test_what_a_row_says_of_its_answers_is_what_they_cost() -> None:
