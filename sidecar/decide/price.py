@@ -3,7 +3,7 @@
 Input is priced as cached as far as the view says that the model's upstream should
 have it. Output is priced by the length that this model's answers to such tasks
 have had; where none were seen, by that of all models' answers to such tasks; else by
-the encoder's guess, by all answers, or by a constant.
+the encoder's guess, or by what is assumed of the task.
 """
 
 from __future__ import annotations
@@ -14,13 +14,10 @@ from typing import Final
 from sidecar.config.snapshot import Abilities, ModelSpec
 from sidecar.decide.able import Able
 from sidecar.decide.candidates import Candidates
+from sidecar.decide.lengths import DEFAULT_OUTPUT, assumed
 from sidecar.decide.view import View
 from sidecar.types import Call, Reading
 
-# Where nothing is known of the answer's length: about the mean of the answers in
-# public chat logs. It is the same for every candidate, so it moves the sum and
-# hardly the order.
-DEFAULT_OUTPUT: Final = 400.0
 # `Call.input_tokens` bounds from above with 3 bytes a token; prose has about 4.
 _BOUND_TO_LIKELY: Final = 0.75
 
@@ -77,6 +74,8 @@ def cost(call: Call, model: ModelSpec, output: float, view: View) -> float:
 def usual_output(reading: Reading | None, task: str, view: View) -> float:
     """Expected tokens of any model's answer."""
     found = view.lengths.get(task)
-    if found is None and reading is not None:
-        found = reading.output_tokens
-    return view.lengths.get("", DEFAULT_OUTPUT) if found is None else found
+    if found is not None:
+        return found
+    if reading is not None and reading.output_tokens is not None:
+        return reading.output_tokens
+    return assumed(task) if task else view.lengths.get("", DEFAULT_OUTPUT)

@@ -15,8 +15,8 @@ from collections.abc import Container, Mapping
 from types import MappingProxyType
 from typing import Final
 
+from sidecar.decide.lengths import DEFAULT_OUTPUT, assumed
 from sidecar.decide.observed import Mean, Observed
-from sidecar.decide.price import DEFAULT_OUTPUT
 from sidecar.types import Call, Decision, Outcome
 
 _QUICK: Final = 0.1  # of a new latency in the quick average
@@ -209,5 +209,5 @@ class Observations:
         if not every:
             return MappingProxyType({})
         usual = every[""].towards(DEFAULT_OUTPUT)
-        known = {task: mean.towards(usual) for task, mean in every.items()}
+        known = {task: mean.towards(assumed(task)) for task, mean in every.items()}
         return MappingProxyType(known | {"": usual})

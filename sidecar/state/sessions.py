@@ -21,7 +21,7 @@ from dataclasses import replace
 from typing import Final
 
 from sidecar.config.snapshot import Snapshot
-from sidecar.decide.price import DEFAULT_OUTPUT
+from sidecar.decide.lengths import DEFAULT_OUTPUT
 from sidecar.decide.session import CHOSEN, Held, after
 from sidecar.frozen import dataclass
 from sidecar.metrics import Registry

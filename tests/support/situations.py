@@ -2,7 +2,8 @@
 
 `tests/unit/decide/golden.jsonl.gz` says what the engine decided in each of them when it was
 written out plainly, one object for each model and one step after the other (since then one
-explanation of the 660 has changed, where the search for neighbours became exact). Run this
+explanation of the 660 has changed, where the search for neighbours became exact, and three
+choices, where a limit or a conversation met the lengths that are assumed by task). Run this
 module to write it anew, which is right only where a decision was *meant* to change:
 
     python -m tests.support.situations | gzip -9n > tests/unit/decide/golden.jsonl.gz

@@ -9,9 +9,12 @@ import pytest
 
 from sidecar.config.snapshot import Price, Snapshot
 from sidecar.decide import EMPTY, Question, View, choose, fall_back, plan
+from sidecar.decide.lengths import BY_TASK
 from sidecar.decide.observed import Mean, Observed
+from sidecar.decide.price import usual_output
 from sidecar.errors import BadRequest, ClassifierDown, ClassifierError, ClassifierLate
-from sidecar.types import Decision, Features, Hints, Reading
+from sidecar.state.observed import Observations
+from sidecar.types import TASKS, Decision, Features, Hints, Outcome, Reading, Usage
 from tests.support.builders import FakeAbilities, call, model, reading, rule, snapshot
 
 CHEAP = model("cheap", 1.0)
@@ -299,5 +302,23 @@ def test_the_length_of_an_answer_is_what_the_model_gave_to_such_tasks() -> None:
 
     assert tokens("code") == pytest.approx(800)  # halfway from what is usual, after ten answers
     assert tokens("math") == pytest.approx(700)  # as all models' answers to such tasks
-    assert tokens("qa") == pytest.approx(300)  # as all answers
+    assert tokens("qa") == pytest.approx(BY_TASK["qa"])  # as is assumed of such answers
+    assert tokens("classification") < tokens("qa") < tokens("creative_writing")
     assert tokens("code", asked=50) == pytest.approx(50)
+
+
+def test_every_task_has_an_assumed_length_until_answers_are_seen() -> None:
+    assert set(BY_TASK) == set(TASKS)
+    assert usual_output(None, "", EMPTY) == 400.0
+    assert usual_output(None, "code", EMPTY) == BY_TASK["code"]
+    assert usual_output(reading(output_tokens=33), "code", EMPTY) == 33
+    observed = Observations()
+    for _ in range(200):
+        observed.remember(call(), DECIDED, ANSWERED, ("cheap",), 1e9)
+    learnt = observed.lengths(1e9 + 60)
+    assert learnt["code"] == pytest.approx(100, rel=0.25)  # as the answers were
+    assert "qa" not in learnt  # which say nothing of other tasks
+
+
+DECIDED = Decision("cheap", "auto", "policy", reading=reading(task="code"))
+ANSWERED = Outcome("cheap", "policy", 200, 1, 9, Usage(50, 0, 100), "complete", 5.0, 9.0)
