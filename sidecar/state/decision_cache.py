@@ -187,7 +187,7 @@ def _packed(reading: Reading) -> bytes:
 def _unpacked(packed: bytes, version: str, remembered: str) -> Reading:
     there = packed[0]
     width, code = (8, "d") if there & 16 else (4, "f")
-    numbers = struct.unpack(f"{(len(packed) - 1) // width}{code}", packed[1:])
+    numbers = struct.unpack_from(f"{(len(packed) - 1) // width}{code}", packed, 1)
     at = 3
     parts: list[tuple[float, ...]] = []
     for i, labels in enumerate(_LABELS):

@@ -39,9 +39,44 @@ def test_check_of_the_contracts_example_is_good_and_names_the_missing_key(tmp_pa
     example = tmp_path / "example.yaml"
     example.write_text(EXAMPLE)
     done = sidecar("check", str(example))
-    assert (done.returncode, done.stdout.count("\n")) == (0, 1)
-    assert "good: 2 models, 1 routes" in done.stdout
+    assert done.returncode == 0
+    assert "good: 2 models, 1 routes" in done.stdout.splitlines()[0]
     assert "LOCAL_KEY is not set" in done.stderr
+
+
+def test_check_says_what_each_route_will_do(tmp_path: Path) -> None:
+    written = tmp_path / "routes.yaml"
+    written.write_text(
+        """\
+upstreams: {local: {base_url: "http://127.0.0.1:9001/v1"}}
+models:
+  large: {upstream: local, ability: gpt-4o-2024-08-06, price: {input: 2.5, output: 10}}
+  small: {upstream: local, ability: llama-3.1-8b-instruct, price: {input: 0.07, output: 0.07}}
+routes:
+  auto: {models: [large, small], default: large, max_cost_usd: 0.05}
+  careful: {policy: cascade, models: [small, large], default: large, quality: 0.9}
+  plain:
+    {policy: threshold, models: [small], default: large, threshold: 0.6,
+     rules: [{name: vip, when: {tenant: acme}, model: large}]}
+budgets:
+  acme: {per: tenant, only: acme, period: month, usd: 100}
+  own: {per: route, only: plain, period: day, tokens: 1000000, at_limit: refuse}
+"""
+    )
+    done = sidecar("check", str(written))
+    assert done.returncode == 0, done.stderr
+    rows = {line.split()[0]: line for line in done.stdout.splitlines()[2:] if line.strip()}
+    for route, *said in (
+        ("auto", "cost_quality", "0.97 of the best chance", "small 0.07/0.07, large 2.5/10"),
+        ("auto", "0.05 USD a request"),
+        ("careful", "cascade", "0.9 of the best chance; a try from 0.7 of it, for 25% more"),
+        ("plain", "threshold, rules first: 1", "a chance of 0.6"),
+    ):
+        for words in said:
+            assert words in rows[route]
+    assert "own" not in rows["auto"]
+    assert "acme: 100 USD a month for tenant acme, then cheapest" in done.stdout
+    assert done.stdout.count("own: 1,000,000 tokens a day per route, then refuse") == 1
 
 
 def test_check_of_a_bad_file_exits_2_with_one_line_a_fault(tmp_path: Path) -> None:
