@@ -248,11 +248,14 @@ def _window(
     inside = [s for s in samples if low <= s.due_s < high]
     moments = [one for one in seen if low <= one.at < high]
     decided = Spread.of(s.decision_ms for s in inside if s.decision_ms is not None)
+    late = Spread.of(s.late_ms for s in inside)
     if not moments or decided is None:
         return {"requests": len(inside)}
     cpu = (moments[-1].cpu_s - moments[0].cpu_s) / max(1e-9, moments[-1].at - moments[0].at)
     return {
         "requests": len(inside),
+        "failed": sum(bool(s.error) for s in inside),
+        "generator_late_p99_ms": round(late.p99, 2) if late else None,
         "decision_p50_ms": round(decided.p50, 2),
         "decision_p99_ms": round(decided.p99, 2),
         "cpu_us_per_request": round(cpu * width / len(inside) * 1e6),

@@ -222,11 +222,13 @@ def soak(results: Results) -> str:
             f"{i * width:g} to {(i + 1) * width:g}",
             w["requests"],
             *(ms(w.get(f"decision_{q}_ms")) for q in ("p50", "p99")),
-            *(w.get(key, "–") for key in ("cpu_us_per_request", "rss_mb", "load")),
+            ms(w.get("generator_late_p99_ms")),
+            *(w.get(key, "–") for key in ("failed", "cpu_us_per_request", "rss_mb", "load")),
         )
         for i, w in enumerate(found["over_time"])
     ]
-    head = ("minutes", "requests", "decision p50", "p99", "CPU us a request", "MB", "load")
+    head = ("minutes", "requests", "decision p50", "p99", "generator late, p99")
+    head += ("failed", "CPU us a request", "MB", "load")
     faults = ", ".join(f"{count} x {name}" for name, count in found["injected"].items())
     told = sum(found["errors"].values()) - found["lost"]
     idle = found["idle"]
