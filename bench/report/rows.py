@@ -20,6 +20,7 @@ class Row:
     command: str
     machine: Figures
     figures: Figures
+    disturbed: str = ""  # why its figures are kept and not quoted, added by hand
 
     @property
     def host(self) -> str:
@@ -54,14 +55,21 @@ class Results:
     def of(cls, lines: Iterable[str]) -> Results:
         made = [json.loads(line) for line in lines if line.strip()]
         keys = ("bench", "when", "command", "machine", "figures")
-        rows = [Row(**{key: row[key] for key in keys}) for row in made]
+        rows = [
+            Row(**{key: row[key] for key in keys}, disturbed=row.get("disturbed", ""))
+            for row in made
+        ]
         return cls(tuple(sorted(rows, key=lambda row: row.when)))
 
     def newest(
         self, bench: str, good: Callable[[Figures], Any] = lambda figures: True
     ) -> Row | None:
-        """The newest whole run of ``bench`` whose figures are ``good``; runs of a part are not."""
+        """The newest whole run of ``bench`` whose figures are ``good``.
+
+        Runs of a part, and those that something disturbed, are not quoted.
+        """
         for row in reversed(self.rows):
-            if row.bench == bench and " --only" not in row.command and good(row.figures):
+            whole = row.bench == bench and " --only" not in row.command and not row.disturbed
+            if whole and good(row.figures):
                 return row
         return None

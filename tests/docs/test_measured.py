@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -39,6 +40,24 @@ def test_a_figure_that_is_changed_by_hand_is_noticed() -> None:
     forged = text[: at - 1] + str((int(text[at - 1]) + 1) % 10) + text[at:]
     assert forged != text
     assert readme.filled(forged, results) == text
+
+
+def test_neither_a_part_of_a_run_nor_a_disturbed_one_is_quoted() -> None:
+    def row(when: str, command: str = "python -m bench.inject", **more: str) -> str:
+        machine = {"cpu": "c", "cores": 2, "load": 0, "python": "3", "system": "Linux"}
+        made = {"bench": "inject", "when": when, "command": command, "machine": machine}
+        return json.dumps({**made, "figures": {"from": when}, **more})
+
+    results = Results.of(
+        [
+            row("2026-01-03T00:00:00", disturbed="something else ran"),
+            row("2026-01-01T00:00:00"),
+            row("2026-01-02T00:00:00", "python -m bench.inject --only this"),
+        ]
+    )
+    quoted = results.newest("inject")
+    assert quoted is not None
+    assert quoted.figures["from"] == "2026-01-01T00:00:00"
 
 
 @pytest.mark.parametrize("name", sorted(readme.TABLES))
