@@ -197,7 +197,7 @@ class _Trial:
 
     def overtaken(self, step: Step) -> None:
         """Note a request that another was quicker than: its upstream may charge for it."""
-        self.failures.append(Failure(step.model.name, "overtaken by a hedge"))
+        self.failures.append(Failure(step.model.name, "overtaken by a hedge", overtaken=True))
 
     async def at(self, step: Step) -> Attempt | None:
         """Ask as ``step`` says; None where nothing began to answer."""

@@ -253,6 +253,7 @@ class Failure:
     model: str
     why: str
     usage: Usage | None = None  # what an answer that was not passed on cost; else nobody said
+    overtaken: bool = False  # dropped under way: its upstream has read the question
 
 
 @dataclass(frozen=True, slots=True)

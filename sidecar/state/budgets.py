@@ -292,12 +292,18 @@ def fingerprint(call: Call) -> str:
 def cost(call: Call, decision: Decision, outcome: Outcome, snapshot: Snapshot) -> Amount:
     """USD and tokens of one request, answers that were not passed on included.
 
-    As counted, else as expected; an attempt without an answer costs nothing.
+    As counted, else as expected; an attempt without an answer costs nothing, but for one
+    that a hedge overtook: nobody says what it cost, and its question at least was read.
     """
     total = _NONE
     for failure in outcome.failures:
-        if failure.usage is not None and failure.model in snapshot.models:
+        if failure.model not in snapshot.models:
+            continue
+        if failure.usage is not None:
             total = total.plus(_counted(failure.model, failure.usage, snapshot) or _NONE)
+        elif failure.overtaken:
+            usd = price.cost(call, snapshot.models[failure.model], 0.0, EMPTY)
+            total = total.plus(Amount(usd, call.input_tokens))
     counted = _counted(outcome.model, outcome.usage, snapshot)
     if counted is not None:
         return total.plus(counted)

@@ -43,6 +43,7 @@ async def sidecar(start: Start, config: dict[str, Any], tmp_path: Path) -> Runni
         "cascade": {"try_above": 0.1, "hold_kb": 1},
     }
     config["decision_log"] = {"file": str(tmp_path / "log.jsonl")}
+    config["budgets"] = {"all": {"per": "all", "period": "day", "usd": 1.0}}
     reader = DummyReader(lambda window: Reading(difficulty=0.5, version="dummy-1"))
     return await start(config, classifier=reader)
 
@@ -78,6 +79,9 @@ async def test_one_that_does_not_is_never_seen_and_both_are_paid_for(
     assert row["failed"] == [
         {"model": "small", "why": "check: it refuses", "cost_usd": pytest.approx(7.35e-5)}
     ]
+    (spent,) = sidecar.app.runtime.budgets.table()[0]["subjects"]  # type: ignore[union-attr]
+    assert spent["tokens"] == 1050 + 1010
+    assert spent["usd"] == pytest.approx(row["cost_usd"] + 7.35e-5)
     assert row["cost_usd"] == pytest.approx(0.0026)
 
 

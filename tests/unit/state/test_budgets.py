@@ -132,6 +132,20 @@ def test_an_answer_that_was_checked_and_not_passed_on_is_paid_for_too() -> None:
     assert row["tokens"] == 2000
 
 
+def test_a_hedge_that_was_overtaken_is_charged_for_its_question() -> None:
+    """Two were asked at once; the slower one was dropped before it said what it had counted."""
+    snap = over(all={"per": "all", "period": "day", "usd": 1.0})
+    book = ledger(Nowhere(), snap)
+    dropped = Failure("small", "overtaken by a hedge", overtaken=True)
+    asked = by(input_tokens=4000)
+    book.charge(asked, DECIDED, replace(answer(), failures=(dropped,)), snap)
+    book.charge(asked, DECIDED, answer(), snap)
+    (row,) = book.table()[0]["subjects"]
+    read = 3000 * snap.models["small"].price.input / 1e6
+    assert row["usd"] == pytest.approx(2 * 0.01 + read)
+    assert row["tokens"] == 2 * 1000 + 4000
+
+
 def test_a_new_day_is_a_new_budget_and_a_month_goes_on() -> None:
     clock = [NOON]
     snap = over(
