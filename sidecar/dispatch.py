@@ -61,7 +61,7 @@ class Dispatcher:
                 if step.spec.hedge_after_s is not None:
                     attempt = await self._hedged(step, steps, trial)
                 else:
-                    attempt = await trial.of(step)
+                    attempt = await (trial.at(step) if step.rules is None else trial.of(step))
                 if attempt is not None:
                     trial.drop_rejected()
                     return attempt

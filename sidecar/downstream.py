@@ -15,7 +15,9 @@ from sidecar.errors import SidecarError
 
 _BODILESS: Final = frozenset({204, 304})
 _LINES: Final = {
-    status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus
+    (status.value, reason): f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode()
+    for status in HTTPStatus
+    for reason in ("", status.phrase)
 }
 
 
@@ -95,7 +97,8 @@ class Downstream:
         elif self._http10:
             framing += b"Connection: keep-alive\r\n"
         self.started = True
-        self._head = _status_line(status, reason) + lines + framing + b"\r\n"
+        line = _LINES.get((status, reason)) or _status_line(status, reason)
+        self._head = line + lines + framing + b"\r\n"
 
     def write(self, piece: bytes) -> bool:
         """Send a piece of the body, at once; :class:`HangUp` if the caller is gone.
@@ -150,9 +153,7 @@ class Downstream:
 
 
 def _status_line(status: int, reason: str) -> bytes:
-    usual = _LINES.get(status)
-    if usual is not None and (not reason or usual[13:-2] == reason.encode("utf-8", "replace")):
-        return usual
+    """The line of a status or a reason that is not the usual one."""
     if not (reason and reason.isascii() and reason.isprintable()):
-        return usual or b"HTTP/1.1 %d Unknown\r\n" % status
+        return _LINES.get((status, "")) or b"HTTP/1.1 %d Unknown\r\n" % status
     return f"HTTP/1.1 {status} {reason}\r\n".encode()

@@ -7,8 +7,8 @@ is aborted, so that the upstream stops generating what nobody will read.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Protocol
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any, Protocol
 
 from sidecar.config.snapshot import UpstreamSpec
 
@@ -50,9 +50,9 @@ class UpstreamResponse(Protocol):
 class Upstreams(Protocol):
     """Pooled connections to every upstream of a configuration."""
 
-    async def send(
+    def send(
         self, spec: UpstreamSpec, path: str, lines: bytes, body: bytes
-    ) -> UpstreamResponse:
+    ) -> Coroutine[Any, Any, UpstreamResponse]:
         """POST ``body`` to ``spec.base_url + path`` and await the answer's head.
 
         ``lines`` are the headers, each with its CR LF, but for those that belong to the

@@ -170,16 +170,15 @@ class Connection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
-    async def _wait(self) -> None:
+    def _wait(self) -> asyncio.Future[None]:
+        """What to await for more to come; it may be woken for nothing."""
         self._waiter = self._loop.create_future()
-        try:
-            await self._waiter
-        finally:
-            self._waiter = None
+        return self._waiter
 
     def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        waiter, self._waiter = self._waiter, None
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
 
     def _fail(self, why: str) -> None:
         if self._fault is None and not self.complete:
@@ -221,7 +220,10 @@ class Connection(asyncio.Protocol):
         if not self._head_done and self._head_size > _MAX_HEAD:
             self._fail("the answer's headers are too large")
             self.abort()
-        elif self._chunks and self._take is not None:
+        elif self._take is None:
+            if self._waiter is not None and self._head_done:
+                self._wake()
+        elif self._chunks:
             self._give(self._take)
 
     def _ends_with_connection(self) -> bool:
@@ -253,22 +255,20 @@ class Connection(asyncio.Protocol):
             return
         self.status = status
         self._head_done = True
-        self._wake()
 
     def on_body(self, body: bytes) -> None:
         self._chunks.append(body)
         self._unread += len(body)
-        if self._take is None:
-            if self._unread > _HIGH_WATER:
-                self._pause()
-            self._wake()
+        if self._unread > _HIGH_WATER and self._take is None:
+            self._pause()
 
     def on_message_complete(self) -> None:
         if not self._head_done:  # of an interim answer
             return
         self._reusable = bool(self._parser.should_keep_alive())
         self.complete = True
-        self._wake()
+        if self._take is not None:
+            self._wake()
 
 
 def head_of(target: bytes, host: bytes, lines: bytes, length: int) -> bytes:

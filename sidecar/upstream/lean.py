@@ -12,13 +12,14 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections import deque
+from collections.abc import Coroutine
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from sidecar.config.snapshot import UpstreamSpec
 from sidecar.errors import UpstreamBroken, UpstreamTimeout, UpstreamUnreachable
-from sidecar.upstream.base import Fields, Take
+from sidecar.upstream.base import Fields
 from sidecar.upstream.connection import Connection, head_of
 
 _IDLE_S: Final = 30.0  # below the idle limits of common servers and load balancers
@@ -41,6 +42,9 @@ class _Origin:
 class _Response:
     """An answer behind the seam."""
 
+    __slots__ = ("_connection", "_open", "_pool", "headers", "pump", "read", "reason", "rest",
+                 "status")  # fmt: skip
+
     def __init__(self, connection: Connection, pool: _Pool) -> None:
         self._connection = connection
         self._pool = pool
@@ -50,9 +54,7 @@ class _Response:
         self.headers: Fields = connection.headers
         self.read = connection.read
         self.rest = connection.rest
-
-    async def pump(self, take: Take) -> None:
-        await self._connection.pump(take)
+        self.pump = connection.pump
 
     def close(self) -> None:
         if self._open:
@@ -74,7 +76,8 @@ class _Pool:
 
     async def send(self, target: bytes, lines: bytes, body: bytes) -> _Response:
         head = head_of(target, self.origin.authority, lines, len(body))
-        connection = await self._take()
+        idle = self._idle
+        connection = idle.pop() if idle and idle[-1].reusable else await self._take()
         try:
             stale = connection.exchanges > 0
             try:
@@ -181,9 +184,11 @@ class LeanUpstreams:
     def __init__(self) -> None:
         self._pools: dict[tuple[str, str | None, int, float], _Pool] = {}
 
-    async def send(self, spec: UpstreamSpec, path: str, lines: bytes, body: bytes) -> _Response:
+    def send(
+        self, spec: UpstreamSpec, path: str, lines: bytes, body: bytes
+    ) -> Coroutine[Any, Any, _Response]:
         pool = self._pool(spec)
-        return await pool.send(pool.origin.prefix + path.encode("ascii"), lines, body)
+        return pool.send(pool.origin.prefix + path.encode("ascii"), lines, body)
 
     def prepare(self, spec: UpstreamSpec) -> None:
         self._pool(spec)
