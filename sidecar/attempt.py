@@ -9,8 +9,6 @@ from __future__ import annotations
 from typing import Final
 from urllib.parse import unquote_plus
 
-import orjson
-
 from sidecar import headers
 from sidecar.clock import Deadlines
 from sidecar.config.schema import Cascade
@@ -104,7 +102,7 @@ async def ask(
 def _body(call: Call, model: ModelSpec, *, counting: bool) -> bytes:
     """The caller's bytes, but for the model's name, its overrides and, where needed, a count
     asked for."""
-    name = orjson.dumps(model.upstream_model)
+    name = model.quoted
     start, end = call.model_span
     asks = call.usage_edit if counting else None
     if asks is None and model.overrides is None:

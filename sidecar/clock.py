@@ -25,7 +25,8 @@ class Clock:
 
     def lap(self, stage: str) -> None:
         now = time.perf_counter()
-        self.laps[stage] = self.laps.get(stage, 0.0) + (now - self._last) * 1e3
+        laps, spent = self.laps, (now - self._last) * 1e3
+        laps[stage] = laps[stage] + spent if stage in laps else spent
         self._last = now
 
     def elapsed_ms(self) -> float:

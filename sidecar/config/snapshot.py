@@ -15,6 +15,8 @@ from typing import Any, Final, Protocol
 from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
 
+import orjson
+
 from sidecar.config.patterns import Pattern
 from sidecar.config.schema import Cascade, Config, ResponseCache, Similarity, Timeouts, When
 from sidecar.dialects.overrides import Overrides
@@ -122,6 +124,11 @@ class ModelSpec:
     capabilities: frozenset[str]
     dialects: frozenset[str]  # the API formats its upstream speaks
     overrides: Overrides | None = None  # what is changed in requests that go here
+    # worked out once, for every request: its name there, as JSON
+    quoted: bytes = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "quoted", orjson.dumps(self.upstream_model))
 
 
 @dataclass(frozen=True, slots=True)

@@ -93,8 +93,8 @@ def model_span(body: bytes) -> tuple[int, int]:
     # The common case needs no walk. A key `model` is spelled `"model"` unless a
     # letter of it is escaped, and all five letters are \u006x. With one such
     # spelling in the whole body and no such escape, it must be the key itself.
-    if body.count(b'"model"') == 1 and b"\\u006" not in body:
-        at = body.index(b'"model"') + 7
+    at = body.find(b'"model"') + 7
+    if at > 6 and body.find(b'"model"', at) < 0 and b"\\u006" not in body:
         return _value_at(body, body.index(b":", at) + 1)
     spans = value_spans(body, "model")
     if len(spans) != 1:

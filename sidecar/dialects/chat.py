@@ -37,6 +37,7 @@ _PARTS: Final[Mapping[str, str]] = {
     "input_audio": base.AUDIO,
     "file": base.FILES,
 }
+_SPEAKERS: Final = ("user", "assistant", "system", "developer")
 # Fields that the router does not act on but whose type the API fixes: a wrong
 # one is refused here, in one voice, whichever upstream would have had it.
 _TYPES: Final[Types] = {
@@ -82,7 +83,11 @@ class ChatDialect(Completion):
             )
         tally.messages = len(messages)
         for i, message in enumerate(objects(messages, "messages")):
-            _read_message(tally, message, f"messages[{i}]")
+            role, content = message.get("role"), message.get("content")
+            if len(message) == 2 and role in _SPEAKERS and type(content) is str:
+                tally.say(role, content)  # nearly every message: nothing else to look at
+            else:
+                _read_message(tally, message, f"messages[{i}]")
         tally.offer(body.get("tools"), "tools")
         tally.offer(body.get("functions"), "functions")
         form = body.get("response_format")

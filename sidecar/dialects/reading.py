@@ -18,7 +18,9 @@ ARRAY: Final = ((list,), "an array")
 OBJECT: Final = ((dict,), "an object")
 
 # Fields that tie a request to what an upstream keeps, or make it keep something running.
-_STATE: Final = ("previous_response_id", "conversation", "background", "container", "mcp_servers")
+_STATE: Final = frozenset(
+    {"previous_response_id", "conversation", "background", "container", "mcp_servers"}
+)
 
 Types = Mapping[str, tuple[tuple[type, ...], str]]
 
@@ -101,7 +103,7 @@ class Tally:
             messages=self.messages,
             max_output_tokens=max_output_tokens,
             temperature=body.get("temperature"),
-            stateful=any(map(body.get, _STATE)),
+            stateful=not _STATE.isdisjoint(body) and any(map(body.get, _STATE)),
             continues=body.get("previous_response_id") or None,
         )
 
@@ -119,7 +121,9 @@ def check(body: Mapping[str, Any], types: Types) -> None:
         raise BadRequest("`model` must be a non-empty string.", param="model")
     for key, value in body.items():
         known = types.get(key)
-        if known and value is not None and not _is(value, known[0]):
+        if known is None or value is None or type(value) in known[0]:
+            continue
+        if not _is(value, known[0]):
             raise BadRequest(f"`{key}` must be {known[1]}.", param=key)
 
 
