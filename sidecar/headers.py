@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import field
+from functools import lru_cache
 from typing import Final
 
 from sidecar.account import decision_ms
@@ -178,9 +179,9 @@ def _sorted_down(fields: Fields, named: Collection[bytes]) -> tuple[bytes, dict[
         low = name.lower()
         if low in _OF_NOTE_DOWN:
             said[low] = said[low] + b", " + value if low in said else value
-            if low in _NOT_DOWN:
+            if low in _NOT_DOWN or low in named:
                 continue
-        if low[:9] == _OURS or (named and low in named):
+        elif low[:9] == _OURS or (named and low in named):
             continue
         parts += (name, b": ", value, b"\r\n")
     lines = b"".join(parts)
@@ -199,8 +200,7 @@ def of_router(call: Call, decision: Decision, model: str, reason: str, clock: Cl
     ``model`` and ``reason`` are the attempt's: a fallback has its own.
     """
     lines = (
-        f"x-router-model: {model}\r\nx-router-route: {decision.route}\r\n"
-        f"x-router-reason: {reason}\r\nx-router-decision-ms: {decision_ms(clock):.3f}\r\n"
+        f"{_went(model, decision.route, reason)}x-router-decision-ms: {decision_ms(clock):.3f}\r\n"
         f"x-router-request-id: {call.request_id}\r\nServer-Timing: {clock.server_timing()}\r\n"
     )
     if call.hints.explain:
@@ -214,6 +214,12 @@ def of_router(call: Call, decision: Decision, model: str, reason: str, clock: Cl
         told = " | ".join(said).encode("ascii", "replace").translate(_SAFE).decode()[:2000]
         lines += f"x-router-explain: {told}\r\n"
     return lines.encode("ascii", "replace")
+
+
+@lru_cache
+def _went(model: str, route: str, reason: str) -> str:
+    """What every request that goes one way says of it."""
+    return f"x-router-model: {model}\r\nx-router-route: {route}\r\nx-router-reason: {reason}\r\n"
 
 
 def lines_of(fields: Iterable[tuple[str, str]]) -> bytes:

@@ -98,7 +98,7 @@ class Price:
 
     def of(self, input_tokens: float, output_tokens: float, cached_tokens: float = 0.0) -> float:
         """USD for one request; ``cached_tokens`` are a part of ``input_tokens``."""
-        fresh = max(0.0, input_tokens - cached_tokens)
+        fresh = input_tokens - cached_tokens if input_tokens > cached_tokens else 0.0
         return (
             fresh * self.input + cached_tokens * self.cached_input + output_tokens * self.output
         ) / 1e6

@@ -159,7 +159,9 @@ def media_size(value: object, depth: int = 4) -> int:
 
 def count(value: object) -> int | None:
     """A token count, or None for what is none: a negative one would lower a bill."""
-    return value if isinstance(value, int) and value >= 0 and not isinstance(value, bool) else None
+    if type(value) is int:
+        return value if value >= 0 else None
+    return None
 
 
 def detail(usage: Mapping[str, Any], group: str, key: str) -> int | None:

@@ -51,17 +51,14 @@ def answered(call: Call, decision: Decision, outcome: Outcome, at: float) -> Ans
     """What is kept of one request."""
     reading = decision.reading
     demand = reading.demand if reading is not None else None
-    chances = (c.probability for c in decision.candidates if c.model == outcome.model)
+    chance = None
+    for candidate in decision.candidates:
+        if candidate.model == outcome.model:
+            chance = candidate.probability
     return Answered(
-        request_id=call.request_id,
-        at=at,
-        model=outcome.model,
-        route=decision.route,
-        tenant=call.hints.tenant,
-        arm=decision.arm,
-        probability=next(chances, None),
-        demand=None if demand is None else array("f", demand),
-    )
+        call.request_id, at, outcome.model, decision.route, call.hints.tenant, decision.arm,
+        chance, None if demand is None else array("f", demand),
+    )  # fmt: skip
 
 
 class Recent:

@@ -23,7 +23,8 @@ class RetryBudget:
 
     def asked(self, share: float) -> None:
         """A request was made, which earns ``share`` of a retry."""
-        self._tokens = min(_AT_ONCE, self._tokens + share)
+        if self._tokens < _AT_ONCE:
+            self._tokens = min(_AT_ONCE, self._tokens + share)
 
     def take(self, now: float) -> bool:
         """Spend a retry; False where there is none to spend."""
