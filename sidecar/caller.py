@@ -224,7 +224,7 @@ class Caller(asyncio.Protocol):
                 if not self._gone:
                     self._answered(answer)
             del request, answer  # a connection that is idle holds on to no body
-            if self._request is None and not self._over:
+            if self._request is None and not (self._over or self._gone):
                 self._turn = self._loop.create_future()
                 await self._turn
 
