@@ -71,7 +71,8 @@ class Ingress:
     def admit(self, request: Request) -> None:
         """Refuse what needs no body to be refused: by caller, path, method, size."""
         said = request.head.said
-        refuse_a_page(request.head.get(b"sec-fetch-site"))
+        if b"sec-fetch-site" in said:
+            refuse_a_page(request.head.get(b"sec-fetch-site"))
         snapshot = self._runtime.snapshot
         if snapshot.token is not None and not _knows(request.head, snapshot.token.reveal()):
             raise Unauthorized(
@@ -89,9 +90,11 @@ class Ingress:
         elif request.method != b"GET":
             raise MethodNotAllowed("/v1/models answers GET only.", allow="GET")
         limits = snapshot.config.limits
-        if int(said.get(b"content-length", 0)) > limits.max_body_mb * 1024 * 1024:
+        size = int(said.get(b"content-length", 0))
+        if size > limits.max_body_mb * 1024 * 1024:
             raise BodyTooLarge(f"The body is larger than {limits.max_body_mb:g} MB.")
-        self._claim_room(request)
+        if size >= SMALL or b"transfer-encoding" in said:
+            self._claim_room(request)
         if b"expect" in said and not request.http10 and said[b"expect"].lower() != b"100-continue":
             raise ExpectationFailed("The only expectation that is met is 100-continue.")
 

@@ -62,9 +62,7 @@ async def handle(received: Received, answer: Downstream, runtime: Runtime, clock
     decision = await decide(call, features, snapshot, runtime, clock)
     runtime.telemetry.decided(decision, clock, runtime.classifier.name)
 
-    shadow = None
-    if route is not None and route.shadow is not None and decision.reason != "kill-switch":
-        shadow = shadowed(route.shadow, call, features, decision, runtime=runtime)
+    shadow = None if route is None else shadowed(call, features, decision, snapshot, runtime)
     outcome: Callable[[], Outcome] = partial(unanswered, decision, clock)
     try:
         attempt = await runtime.dispatcher.dispatch(call, decision, snapshot)
@@ -83,8 +81,10 @@ async def handle(received: Received, answer: Downstream, runtime: Runtime, clock
         how = outcome()
         runtime.telemetry.account(decision, how, snapshot)
         what_if = shadow.settle() if shadow else None
-        price = snapshot.models[decision.model].price.output
-        flip = runtime.suspicion.notice(call, features, decision, price)
+        flip = None  # whoever names a model cannot talk the router up or down
+        if route is not None:
+            price = snapshot.models[decision.model].price.output
+            flip = runtime.suspicion.notice(call, features, decision, price)
         over = record(call, decision, how, snapshot, clock, shadow=what_if, flip=flip)
         _note(over, traced, runtime)
         try:
@@ -142,16 +142,19 @@ async def decide(
 
 
 def shadowed(
-    route: str, call: Call, features: Features, decision: Decision, *, runtime: Runtime
-) -> Shadow:
-    """What ``route`` would have decided, worked out beside the request."""
+    call: Call, features: Features, decision: Decision, snapshot: Snapshot, runtime: Runtime
+) -> Shadow | None:
+    """The shadow of a route's request, where the route has one."""
+    route = snapshot.routes[call.model].shadow
+    if route is None or decision.reason == "kill-switch":
+        return None
     ask = partial(read, features, runtime)
     return Shadow(
         route,
         call,
         features,
         known=decision,
-        snapshot=runtime.snapshot,
+        snapshot=snapshot,
         view=runtime.aside(),
         read=ask,
     )
