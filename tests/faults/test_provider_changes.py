@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from sidecar.state.observed import NEWS_S
 from sidecar.types import Decision, Failure, Outcome, Usage
 from tests.conftest import Running, Start
 from tests.support.builders import call
@@ -85,6 +86,7 @@ async def test_a_provider_that_slows_down_loses_traffic_where_waiting_costs(
         runtime.remember(call(), Decision(model, "auto", "policy"), outcome, runtime.snapshot)
     assert await asked(sidecar) == "small"
     told(sidecar, total_ms=9000.0)
+    await asyncio.sleep(NEWS_S)
     assert await asked(sidecar) == "large"
 
 
