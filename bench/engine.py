@@ -2,14 +2,15 @@
 
     python -m bench.engine [--models 20] [--decisions 2000]
 
-Times `plan` and `choose` for every policy over a route of that many models, from the
-packaged catalogue, as a process that serves would run them: the ensemble with a library of
-10,000 prompts, what was observed of every model in the view, five rules before it. Policies
-take turns, fifty decisions each, so that a busy moment hits all alike; the collector is off
-while a decision is timed, as a serving process freezes what it starts with. Beside wall
-time stand the process's own CPU time, and a yardstick: a thousand turns of an empty Python
-loop in the same rounds, by which machines of other speed, or busy ones, compare. Also times
-the worst pattern found that a rule may have, on the text that a rule looks at.
+Times `plan` and `choose` for every policy over a route of that many models, from the packaged
+catalogue, as a process that serves would run them: the ensemble with a library of 10,000
+prompts, the bandit with draws, what was observed of every model in the view, five rules
+before it. Policies take turns, fifty decisions each, so that a busy moment hits all alike;
+the collector is off while a decision is timed, as a serving process freezes what it starts
+with. Beside wall time stand the process's own CPU time, and a yardstick: a thousand turns of
+an empty Python loop in the same rounds, by which machines of other speed, or busy ones,
+compare. Also times the worst pattern found that a rule may have, on the text that a rule
+looks at.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import gc
 import json
 import random
 import time
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
@@ -37,9 +39,12 @@ from sidecar.encoder.abilities import Catalogue
 from sidecar.encoder.bundle import Bundle
 from sidecar.features import features_of
 from sidecar.stack import VOTES, Stack, Weights
+from sidecar.state.abilities_online import Learner
 from sidecar.types import DOMAINS, TASKS, TIERS, Call, Prompt, Reading
 
-POLICIES = ("fixed", "rules", "threshold", "cost_quality", "bandit", "similarity", "ensemble")
+POLICIES = (
+    "fixed", "rules", "threshold", "cost_quality", "cascade", "bandit", "similarity", "ensemble",
+)  # fmt: skip
 ENTRIES = 10_000
 BLOCK = 50  # decisions in a row by one policy
 WORST = (r".*a.{30}b", r"(.*a.{20}){2}c", r"([ab]*a[ab]{12}){3}c", r"(a?){50}a{50}b")
@@ -92,6 +97,8 @@ def measure(models: int, decisions: int) -> dict[str, Any]:
         },
         lengths={"": 300.0, "code": 400.0},
     )
+    learner = Learner(snapshots["bandit"], 2000, seed=0)
+    drawing = [replace(view, draws=learner.draws()) for _ in calls]
     spent: dict[str, list[float]] = {name: [] for name in snapshots}
     cpu = dict.fromkeys(snapshots, 0.0)
     yardstick = []
@@ -102,10 +109,11 @@ def measure(models: int, decisions: int) -> dict[str, Any]:
         for name, snapshot in snapshots.items():
             for i in range(turn * BLOCK, (turn + 1) * BLOCK):
                 at = i % len(calls)
+                world = drawing[at] if name == "bandit" else view
                 began, used = time.perf_counter(), time.thread_time()
-                found = plan(calls[at], seen[at], snapshot, view)
+                found = plan(calls[at], seen[at], snapshot, world)
                 if isinstance(found, Question):
-                    choose(found, calls[at], readings[at], snapshot, view)
+                    choose(found, calls[at], readings[at], snapshot, world)
                 if turn:
                     spent[name].append(time.perf_counter() - began)
                     cpu[name] += time.thread_time() - used

@@ -34,7 +34,7 @@ MOST: Final = 1_000_000  # entries: about 150 MB of memory
 _EXPANSION: Final = 32  # of a search; the recall of 32 neighbours is measured in its test
 _CACHED_PLACES: Final = 64  # of the models that were capable together
 _TYPICAL: Final = 10  # h is the median distance to the neighbour of this rank
-EXACT: Final = 5_000  # entries up to which all of them are looked at
+EXACT: Final = 10_000  # entries up to which all of them are looked at
 _GROUP: Final = 25
 _PARTS: Final = ("vectors", "hard", "scores", "index", "windows")
 
