@@ -82,8 +82,9 @@ def measure(scenario: Scenario, rate: float, seconds: float, rounds: int) -> dic
 
 def able(upstream: str) -> dict[str, Any]:
     made = config(upstream)
-    for model in made["models"].values():  # as the mock's models are; contexts differ
+    for model in made["models"].values():  # as the mock's models are
         model["capabilities"] = ["tools"]
+    made["models"]["small"]["context"] = 8192  # a longer prompt is a 400 of the mock's
     return made
 
 
