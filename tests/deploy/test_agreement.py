@@ -86,3 +86,42 @@ def test_every_command_of_the_documentation_is_one(line: str, kubectl: Path) -> 
             parser([words[1]]).parse_args(words[1:])
         else:
             assert words[0] in {"sed", "docker", "helm", "grep", "curl"}
+
+
+def test_what_takes_a_cluster_to_see_is_not_shown_as_seen() -> None:
+    shown = re.findall(r"```sh\n(.*?)```\n\n```\n(.*?)```", DOCS.read_text(), re.DOTALL)
+    asked = [output for commands, output in shown if "kubectl" in commands]
+    assert len(asked) >= 4
+    assert [output for output in asked if not output.startswith("# expected")] == []
+
+
+def test_every_path_that_the_page_names_is_there() -> None:
+    named = set(re.findall(r"`((?:deploy|docs|tests)/[\w./-]+)`", DOCS.read_text()))
+    named |= {f"docs/{link}" for link in re.findall(r"\]\(([\w./-]+\.md)", DOCS.read_text())}
+    assert len(named) > 6
+    assert sorted(name for name in named if not (ROOT / name).exists()) == []
+
+
+def test_the_page_speaks_of_objects_and_ports_that_are_rendered(chart: Render) -> None:
+    """The names that a person types: of the manifests, which is all that they need have."""
+    text = DOCS.read_text()
+    made = {(each["kind"].lower(), each["metadata"]["name"]) for each in chart()}
+    for kind, name in re.findall(
+        r"kubectl [^`\n]*?(deployment|mutatingwebhookconfiguration)[/ ]([\w-]+)", text
+    ):
+        if name not in {"deployment", "-o"}:
+            assert (kind, name) in made, name
+    example = list(yaml.safe_load_all((ROOT / "deploy/manifests/example-app.yaml").read_text()))
+    names = {(each["kind"], each["metadata"]["name"]) for each in example}
+    assert {
+        ("Namespace", "team-a"),
+        ("ConfigMap", "pointsman"),
+        ("Secret", "pointsman-keys"),
+    } <= names
+    containers = [
+        container["name"]
+        for each in example
+        if each["kind"] == "Deployment"
+        for container in each["spec"]["template"]["spec"]["containers"]
+    ]
+    assert "app" in containers  # of `exec POD -c app`

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import socket
 import ssl
 import threading
@@ -21,6 +20,7 @@ import pytest
 from sidecar.classify.batcher import BatchingClassifier
 from sidecar.types import Reading
 from tests.conftest import Running, Start, config_for
+from tests.support.leaks import Leaks
 from tests.support.raw_upstream import (
     ANSWER,
     STREAM_HEAD,
@@ -41,24 +41,6 @@ async def until(holds: Callable[[], bool], seconds: float = GENEROUS) -> None:
     async with asyncio.timeout(seconds):
         while not holds():  # what is waited for has no event
             await asyncio.sleep(0.01)
-
-
-class Leaks:
-    """Tasks, descriptors and threads, against what there was when it was made."""
-
-    def __init__(self) -> None:
-        self.before = self.count()
-
-    @staticmethod
-    def count() -> tuple[int, int, int]:
-        fds = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
-        return len(asyncio.all_tasks()), fds, threading.active_count()
-
-    async def none(self) -> None:
-        try:
-            await until(lambda: self.count() <= self.before and self.count()[1] <= self.before[1])
-        except TimeoutError:
-            pytest.fail(f"tasks, descriptors, threads: {self.before} before, {self.count()} now")
 
 
 @pytest.fixture(params=["plain", "tls"])

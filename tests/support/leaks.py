@@ -1,0 +1,32 @@
+"""Tasks, descriptors and threads, counted before and after."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+
+import pytest
+
+GENEROUS = 20.0
+
+
+class Leaks:
+    """What there was when it was made, to hold what is there later against."""
+
+    def __init__(self, *, threads: bool = True) -> None:
+        self._threads = threads
+        self.before = self.count()
+
+    def count(self) -> tuple[int, int, int]:
+        fds = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
+        return len(asyncio.all_tasks()), fds, threading.active_count() if self._threads else 0
+
+    async def none(self) -> None:
+        """Wait until no more is there than before; fail where something stays."""
+        try:
+            async with asyncio.timeout(GENEROUS):
+                while any(now > then for now, then in zip(self.count(), self.before, strict=True)):
+                    await asyncio.sleep(0.01)
+        except TimeoutError:
+            pytest.fail(f"tasks, descriptors, threads: {self.before} before, {self.count()} now")
