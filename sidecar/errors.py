@@ -223,11 +223,13 @@ class BudgetExhausted(TooManyRequests):
 class UpstreamsFailed(RequestError):
     """Every candidate failed and none of them gave an answer to pass on.
 
-    ``failures`` are (model, reason) of each attempt.
+    ``failures`` are (model, reason) of each attempt; ``routing`` are the header lines that
+    say how the request went, as on any answer to a route.
     """
 
     status = 502
     kind = "upstream_error"
+    routing = b""
 
     def __init__(
         self,
@@ -240,6 +242,11 @@ class UpstreamsFailed(RequestError):
         super().__init__(message, code=code)
         self.status = status
         self.failures = failures
+
+    @property
+    def last(self) -> str | None:
+        """The model that failed last."""
+        return self.failures[-1][0] if self.failures else None
 
 
 # -- the log ----------------------------------------------------------------------

@@ -30,6 +30,7 @@ from sidecar.errors import (
     RequestError,
     TooManyRequests,
     Unauthorized,
+    UpstreamsFailed,
     trace,
 )
 from sidecar.headers import RequestHead
@@ -145,8 +146,11 @@ class Ingress:
             answer.abort()
             return
         fields, body = error_answer(dialect, exc, request_id)
+        routing = exc.routing if isinstance(exc, UpstreamsFailed) else b""
+        if routing:  # they carry the id
+            del fields["x-router-request-id"]
         try:
-            answer.answer(exc.status, headers.lines_of(fields.items()), body)
+            answer.answer(exc.status, headers.lines_of(fields.items()) + routing, body)
         except HangUp:
             answer.abort()
 

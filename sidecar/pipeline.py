@@ -27,6 +27,7 @@ from sidecar.errors import (
     UpstreamsFailed,
     trace,
 )
+from sidecar.headers import of_router
 from sidecar.parse import Received, parse
 from sidecar.relay import Relay
 from sidecar.replay import decided, replay
@@ -76,6 +77,7 @@ async def handle(received: Received, answer: Downstream, runtime: Runtime, clock
             runtime.answers.keep(place, answer.copy, attempt, relay.outcome())
     except UpstreamsFailed as exc:
         outcome = partial(unanswered, decision, clock, exc)
+        exc.routing = of_router(call, decision, exc.last or decision.model, decision.reason, clock)
         raise
     finally:  # a caller who hangs up is accounted for too, and so is a failure
         how = outcome()

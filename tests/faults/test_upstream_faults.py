@@ -222,6 +222,11 @@ async def test_when_none_says_anything_the_error_is_ours(
     assert (reply.status, error["code"]) == (status, code)
     assert error["type"] == "upstream_error"
     assert reply.header("x-router-request-id") == [error["request_id"]]
+    # it went a way, and says which, as every answer to a route does
+    assert reply.header("x-router-model") in (["small"], ["large"])
+    assert reply.header("x-router-route") == ["auto"]
+    assert len(reply.header("x-router-reason")) == 1
+    assert len(reply.header("x-router-decision-ms")) == len(reply.header("Server-Timing")) == 1
     # a connection reset before a byte came may be tried once more, and no oftener
     assert 1 <= len(upstream.seen) <= 2
     assert 1 <= len(second.seen) <= 2
