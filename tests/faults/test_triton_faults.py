@@ -27,6 +27,7 @@ from sidecar.app import App
 from sidecar.encoder.bundle import Bundle
 from sidecar.encoder.served import Served
 from tests.conftest import Running
+from tests.support.leaks import Leaks
 from tests.support.traffic import flowing
 from tests.support.triton import TritonServer, needed, serving
 from tests.support.wire import exchange
@@ -41,6 +42,18 @@ def triton(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonServer]:
     needed()
     with serving(tmp_path_factory.mktemp("triton")) as server:
         yield server
+
+
+@pytest.fixture(autouse=True)
+async def nothing_left() -> AsyncIterator[None]:
+    """As everywhere in this folder, but of descriptors only sockets are counted.
+
+    gRPC's pollers are the process's: they keep an event descriptor each, and more of them start
+    under load. ``test_fifty_restarts`` of the classifier's unit tests says that they are bounded.
+    """
+    leaks = Leaks(threads=False, sockets=True)
+    yield
+    await leaks.none()
 
 
 Begin = Callable[..., Awaitable[Running]]

@@ -3,23 +3,33 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import threading
+from pathlib import Path
 
 import pytest
 
 GENEROUS = 20.0
+_FDS = Path("/proc/self/fd")
+
+
+def _is_socket(fd: Path) -> bool:
+    try:
+        return fd.readlink().name.startswith("socket:")
+    except OSError:  # it was the listing's own
+        return False
 
 
 class Leaks:
     """What there was when it was made, to hold what is there later against."""
 
-    def __init__(self, *, threads: bool = True) -> None:
+    def __init__(self, *, threads: bool = True, sockets: bool = False) -> None:
+        """``threads``: count them too; ``sockets``: of the descriptors, count sockets alone."""
         self._threads = threads
+        self._sockets = sockets
         self.before = self.count()
 
     def count(self) -> tuple[int, int, int]:
-        fds = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
+        fds = sum(map(_is_socket, _FDS.iterdir())) if self._sockets else len(list(_FDS.iterdir()))
         return len(asyncio.all_tasks()), fds, threading.active_count() if self._threads else 0
 
     async def none(self) -> None:
