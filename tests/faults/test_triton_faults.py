@@ -46,12 +46,12 @@ def triton(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonServer]:
 
 @pytest.fixture(autouse=True)
 async def nothing_left() -> AsyncIterator[None]:
-    """As everywhere in this folder, but of descriptors only sockets are counted.
+    """As everywhere in this folder, but of descriptors only TCP sockets are counted.
 
-    gRPC's pollers are the process's: they keep an event descriptor each, and more of them start
-    under load. ``test_fifty_restarts`` of the classifier's unit tests says that they are bounded.
+    gRPC keeps a pair of local sockets for every event loop that used it, and each test has a
+    loop of its own. ``test_fifty_restarts`` of the classifier's unit tests counts them in one.
     """
-    leaks = Leaks(threads=False, sockets=True)
+    leaks = Leaks(threads=False, tcp=True)
     yield
     await leaks.none()
 
