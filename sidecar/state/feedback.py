@@ -55,6 +55,7 @@ def answered(call: Call, decision: Decision, outcome: Outcome, at: float) -> Ans
     for candidate in decision.candidates:
         if candidate.model == outcome.model:
             chance = candidate.probability
+            break  # a row is made where it is looked at
     return Answered(
         call.request_id, at, outcome.model, decision.route, call.hints.tenant, decision.arm,
         chance, None if demand is None else array("f", demand),

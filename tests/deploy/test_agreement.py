@@ -13,7 +13,7 @@ import yaml
 from sidecar.cli import parser
 from sidecar.inject.settings import Settings
 from tests.deploy.conftest import ROOT, Render, only
-from tests.deploy.test_chart import CHART, GPU, TRITON
+from tests.deploy.values import CHART, GPU, TRITON
 
 IMAGES = (ROOT / "Dockerfile.gpu").read_text()
 START = (ROOT / "deploy" / "triton" / "start.sh").read_text()

@@ -1,4 +1,4 @@
-"""The Helm chart, rendered by the real helm over a matrix of values, each object judged."""
+"""The Helm chart and its webhook, rendered by the real helm over a matrix of values."""
 
 from __future__ import annotations
 
@@ -13,114 +13,20 @@ from sidecar.cli import parser
 from sidecar.inject import settings as inject_settings
 from sidecar.inject.server import PATH
 from sidecar.inject.service import Options
-from tests.deploy.conftest import ROOT, Manifest, Render, only, run
+from tests.deploy.conftest import Render, only, run
+from tests.deploy.values import (
+    CERT_MANAGER,
+    CHART,
+    FOREIGN,
+    MATRIX,
+    PROVIDED,
+    WEBHOOK,
+    holds,
+    webhook_of,
+)
 from tests.support import schemas
 
-CHART = ROOT / "deploy" / "chart"
-WEBHOOK, TRITON = "pointsman-webhook", "pointsman-triton"
-CERT_MANAGER = {"webhook": {"certificates": {"mode": "cert-manager"}}}
-PROVIDED = {"webhook": {"certificates": {"mode": "provided", "secret": "mine", "caBundle": "QUJD"}}}
-GPU = {"triton": {"enabled": True}}
-MATRIX: dict[str, dict[str, Any]] = {
-    "as it is": {},
-    "cert-manager": CERT_MANAGER,
-    "cert-manager, another issuer": {
-        "webhook": {
-            "certificates": {
-                "mode": "cert-manager",
-                "issuer": {"name": "corporate", "kind": "ClusterIssuer"},
-            }
-        }
-    },
-    "provided": PROVIDED,
-    "gpu": GPU,
-    "gpu that scales": {"triton": {"enabled": True, "autoscaling": {"enabled": True}}},
-    "gpu with a claim": {"triton": {"enabled": True, "plans": {"size": "20Gi"}}},
-    "gpu with someone's claim": {
-        "triton": {"enabled": True, "plans": {"claim": "nfs", "size": "20Gi"}}
-    },
-    "gpu on chosen nodes": {
-        "triton": {
-            "enabled": True,
-            "replicas": 3,
-            "gpus": 2,
-            "nodeSelector": {"nvidia.com/gpu.product": "L4"},
-            "plans": {"size": "20Gi", "storageClass": "fast"},
-            "env": [{"name": "A", "value": "b"}],
-            "affinity": {"podAntiAffinity": {}},
-        }
-    },
-    "monitoring": {**GPU, "monitoring": {"enabled": True, "labels": {"release": "prometheus"}}},
-    "no policies": {**GPU, "networkPolicy": {"enabled": False}},
-    "a cluster that chooses users": {
-        "sidecar": {"runAsUser": None},
-        "webhook": {"runAsUser": None},
-        "triton": {"enabled": True, "runAsUser": None},
-    },
-    "all else": {
-        "image": {"repository": "r.example:5000/a/b", "tag": "9", "pullPolicy": "Always"},
-        "imagePullSecrets": [{"name": "pull"}],
-        "namespace": {"create": True},
-        "sidecar": {
-            "secret": "",
-            "port": 20000,
-            "skipContainers": [],
-            "resources": {
-                "cpuRequest": "",
-                "memoryRequest": "",
-                "memoryLimit": "",
-                "cpuLimit": "2",
-            },
-        },
-        "webhook": {
-            "replicas": 1,
-            "failurePolicy": "Fail",
-            "priorityClassName": "system-cluster-critical",
-            "nodeSelector": {"a": "b"},
-            "tolerations": [{"operator": "Exists"}],
-            "affinity": {"nodeAffinity": {}},
-            "podAnnotations": {"note": "yes"},
-            "lingerSeconds": 0,
-        },
-    },
-}
 WHOLE = {"networkPolicy.monitoring", "webhook.resources", "triton.resources"}
-# Objects of another project, whose schemas nobody packages.
-FOREIGN = {("cert-manager.io/v1", "Certificate"), ("cert-manager.io/v1", "Issuer")}
-# What may ask for rights in a cluster: these and no others, whatever the values are.
-RIGHTS = {
-    "Role": [
-        {
-            "apiGroups": [""],
-            "resources": ["secrets"],
-            "resourceNames": ["pointsman-webhook-tls"],
-            "verbs": ["get", "update"],
-        }
-    ],
-    "ClusterRole": [
-        {
-            "apiGroups": ["admissionregistration.k8s.io"],
-            "resources": ["mutatingwebhookconfigurations"],
-            "resourceNames": ["pointsman-webhook-pointsman"],
-            "verbs": ["get", "patch"],
-        }
-    ],
-}
-
-
-def webhook_of(objects: list[Manifest]) -> Manifest:
-    pod = only(objects, "Deployment", WEBHOOK)["spec"]["template"]
-    assert isinstance(pod, dict)
-    return pod
-
-
-def holds(expressions: list[Manifest], labels: dict[str, str]) -> bool:
-    """A label selector's matchExpressions, as Kubernetes reads them."""
-    for each in expressions:
-        value, values = labels.get(each["key"]), each.get("values", [])
-        if {"In": value not in values, "NotIn": value in values}[each["operator"]]:
-            return False
-    return True
 
 
 # -- rendering --------------------------------------------------------------------------
@@ -324,167 +230,3 @@ def test_two_replicas_and_a_budget_that_keeps_one(chart: Render) -> None:
     assert budget["selector"]["matchLabels"].items() <= labels.items()
     grace = deployment["template"]["spec"]["terminationGracePeriodSeconds"]
     assert grace >= 5 + 10  # the linger, and what a review in flight may take
-
-
-# -- rights -----------------------------------------------------------------------------
-
-
-def test_the_webhooks_rights_are_two_objects_by_name(chart: Render) -> None:
-    objects = chart()
-    (role,) = only(objects, "Role")["rules"]
-    (cluster,) = only(objects, "ClusterRole")["rules"]
-    secret = only(objects, "Secret")["metadata"]["name"]
-    hook = only(objects, "MutatingWebhookConfiguration")["metadata"]["name"]
-    assert role == {
-        "apiGroups": [""],
-        "resources": ["secrets"],
-        "resourceNames": [secret],
-        "verbs": ["get", "update"],
-    }
-    assert cluster == {
-        "apiGroups": ["admissionregistration.k8s.io"],
-        "resources": ["mutatingwebhookconfigurations"],
-        "resourceNames": [hook],
-        "verbs": ["get", "patch"],
-    }
-
-
-@pytest.mark.parametrize("values", MATRIX.values(), ids=MATRIX)
-def test_nothing_needs_more_rights_than_are_named_here(
-    chart: Render, values: dict[str, Any]
-) -> None:
-    """No cluster-admin, no other role that a cluster has, and nobody's rights but its own."""
-    objects = chart(values)
-    accounts = {
-        (each["metadata"]["namespace"], each["metadata"]["name"])
-        for each in objects
-        if each["kind"] == "ServiceAccount"
-    }
-    roles = {
-        (each["kind"], each["metadata"]["name"]): each["rules"]
-        for each in objects
-        if each["kind"].endswith("Role")  # an aggregationRule would be other rights
-        and not {"apiVersion", "kind", "metadata", "rules"} ^ each.keys()
-    }
-    assert len(roles) == sum(each["kind"].endswith("Role") for each in objects)
-    for (kind, _), rules in roles.items():
-        assert rules == RIGHTS[kind]
-    for each in objects:
-        if each["kind"].endswith("RoleBinding"):
-            referred = each["roleRef"]
-            assert (referred["kind"], referred["name"]) in roles
-            assert f"{referred['kind']}Binding" == each["kind"]
-            for subject in each["subjects"]:
-                assert subject["kind"] == "ServiceAccount"
-                assert (subject["namespace"], subject["name"]) in accounts
-        if each["kind"] == "Deployment":
-            pod = each["spec"]["template"]["spec"]
-            own = pod.get("serviceAccountName") == WEBHOOK and bool(roles)
-            assert pod["automountServiceAccountToken"] is own
-            assert "hostNetwork" not in pod
-            assert "hostPID" not in pod
-            assert all("hostPath" not in volume for volume in pod["volumes"])
-
-
-@pytest.mark.parametrize("values", [CERT_MANAGER, PROVIDED])
-def test_without_certificates_of_its_own_it_has_no_rights_and_no_token(
-    chart: Render, values: dict[str, Any]
-) -> None:
-    objects = chart(values)
-    kinds = {each["kind"] for each in objects}
-    assert not {"Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding", "Secret"} & kinds
-    assert webhook_of(objects)["spec"]["automountServiceAccountToken"] is False
-
-
-@pytest.mark.parametrize("values", MATRIX.values(), ids=MATRIX)
-def test_every_pod_is_of_the_restricted_standard_and_none_is_injected(
-    chart: Render, values: dict[str, Any]
-) -> None:
-    for each in chart(values):
-        if each["kind"] != "Deployment":
-            continue
-        pod = each["spec"]["template"]
-        assert pod["metadata"]["labels"]["pointsman.dev/inject"] == "disabled"
-        context = pod["spec"]["securityContext"]
-        assert context["runAsNonRoot"] is True
-        assert context["seccompProfile"] == {"type": "RuntimeDefault"}
-        for container in pod["spec"]["containers"]:
-            assert container["securityContext"] == {
-                "allowPrivilegeEscalation": False,
-                "readOnlyRootFilesystem": True,
-                "capabilities": {"drop": ["ALL"]},
-            }
-            mounted = {mount["name"] for mount in container["volumeMounts"]}
-            assert mounted == {volume["name"] for volume in pod["spec"]["volumes"]}
-
-
-# -- the GPU pool -----------------------------------------------------------------------
-
-
-def test_triton_has_time_to_build_its_plans_before_it_is_restarted(chart: Render) -> None:
-    deployment = only(chart(GPU), "Deployment", TRITON)["spec"]["template"]["spec"]
-    (container,) = deployment["containers"]
-    startup = container["startupProbe"]
-    assert startup["periodSeconds"] * startup["failureThreshold"] >= 1800
-    assert container["resources"]["limits"]["nvidia.com/gpu"] == 1
-    assert {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"} in (
-        deployment["tolerations"]
-    )
-
-
-def test_triton_scales_by_a_metric_that_the_rules_record(chart: Render) -> None:
-    values = {"triton": {"enabled": True, "autoscaling": {"enabled": True}}}
-    objects = chart({**values, "monitoring": {"enabled": True}})
-    scaler = only(objects, "HorizontalPodAutoscaler")["spec"]
-    assert "replicas" not in only(objects, "Deployment", TRITON)["spec"]
-    assert scaler["scaleTargetRef"]["name"] == TRITON
-    (metric,) = scaler["metrics"]
-    rules = only(objects, "PrometheusRule")["spec"]["groups"]
-    recorded = {rule.get("record") for group in rules for rule in group["rules"]}
-    assert metric["pods"]["metric"]["name"] in recorded
-
-
-def test_only_injected_pods_reach_triton_and_triton_reaches_nobody(chart: Render) -> None:
-    policy = only(chart(GPU), "NetworkPolicy", TRITON)["spec"]
-    ask, scrape = policy["ingress"]
-    assert ask["from"][0]["podSelector"] == {"matchLabels": {"pointsman.dev/injected": "true"}}
-    assert [each["port"] for each in ask["ports"]] == ["grpc"]
-    assert [each["port"] for each in scrape["ports"]] == ["metrics"]
-    assert policy["egress"] == []
-
-
-# -- what is watched --------------------------------------------------------------------
-
-
-def test_what_is_scraped_is_there(chart: Render) -> None:
-    objects = chart({**GPU, "monitoring": {"enabled": True}})
-    for monitor in (each for each in objects if each["kind"] == "ServiceMonitor"):
-        wanted = monitor["spec"]["selector"]["matchLabels"]
-        services = [
-            each
-            for each in objects
-            if each["kind"] == "Service" and wanted.items() <= each["metadata"]["labels"].items()
-        ]
-        (service,) = services
-        ports = {each["name"] for each in service["spec"]["ports"]}
-        assert {each["port"] for each in monitor["spec"]["endpoints"]} <= ports
-
-
-def test_the_rules_are_those_of_the_files(chart: Render) -> None:
-    rules = only(chart({"monitoring": {"enabled": True}}), "PrometheusRule")["spec"]["groups"]
-    wanted = []
-    for name in ("rules.yaml", "cluster-rules.yaml"):
-        file = CHART / "files" / name
-        if file.exists():
-            wanted += yaml.safe_load(file.read_text())["groups"]
-    assert rules == wanted
-
-
-def test_the_charts_copy_of_the_alert_rules_is_the_one_in_deploy() -> None:
-    source = ROOT / "deploy" / "prometheus" / "rules.yaml"
-    copy = CHART / "files" / "rules.yaml"
-    assert copy.exists() == source.exists()
-    if source.exists():
-        assert copy.read_text() == source.read_text(), (
-            "cp deploy/prometheus/rules.yaml deploy/chart/files/"
-        )

@@ -15,7 +15,7 @@ from sidecar.cli import main
 from sidecar.inject.patch import apply, inject
 from sidecar.inject.settings import Settings
 from tests.deploy.conftest import ROOT, Manifest, only, run
-from tests.deploy.test_chart import FOREIGN, holds
+from tests.deploy.values import FOREIGN, holds
 from tests.support import schemas
 from tests.support.pods import all_pods
 
