@@ -142,7 +142,7 @@ async def test_an_upstreams_answer_cannot_forge_a_header_or_a_second_answer(
         assert reply.status in {200, 502}
         # an upstream may send any header; one client takes a line feed for the end of one
         assert not reply.header("x-forged") or "line feed" in name
-        assert len(reply.header("x-router-model")) == (reply.status == 200)
+        assert reply.header("x-router-model") == ["small"]
         for field, value in reply.headers:
             assert field.isascii()
             assert "X-Forged" not in value or field == "X-A"
