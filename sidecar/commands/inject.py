@@ -30,7 +30,7 @@ def register(subparsers: Any) -> None:
     verbs = command.add_subparsers(metavar="VERB", required=True)
 
     patch = verbs.add_parser("patch", help="print the JSON patch for a pod, or for what makes pods")
-    patch.add_argument("file", metavar="POD.yaml", help="a Pod, Deployment, Job ...; - is stdin")
+    patch.add_argument("file", metavar="POD.yaml", help="Pods, Deployments, Jobs ...; - is stdin")
     patch.add_argument("--settings", type=Path, metavar="FILE", help="the webhook's settings")
     patch.add_argument("--namespace", default="", metavar="NAME", help="where it will be made")
     shown = patch.add_mutually_exclusive_group()
@@ -71,36 +71,64 @@ def register(subparsers: Any) -> None:
 
 def run_patch(args: argparse.Namespace) -> int:
     inject, patched, settings = _machinery(args.settings)
-    whole = _object(args.file)
+    before = _objects(args.file)
+    if not any(str(each.get("kind")) in _TEMPLATES for each in before):
+        kinds = ", ".join(repr(each.get("kind")) for each in before[:5])
+        known = ", ".join(_TEMPLATES)
+        raise DataError(f"{args.file}: kind {kinds} has no pod. Give one of: {known}.")
+    several = len(before) > 1
+    patches = []
+    for whole in before:
+        injection = _injection(inject, whole, args.namespace, settings)
+        prefix = f"{_title(whole)}: " if several else ""
+        if injection is None:  # a Namespace, a ConfigMap: there beside what makes pods
+            patches.append([])
+            continue
+        for warning in injection.warnings:
+            print(f"{prefix}warning: {warning}", file=sys.stderr)
+        if not injection.operations and not injection.warnings:
+            print(f"{prefix}not injected: {injection.message}", file=sys.stderr)
+        patches.append(_operations(whole, injection.operations))
+    after = [patched(whole, patch) for whole, patch in zip(before, patches, strict=True)]
+    if args.yaml:
+        print("---\n".join(map(_yaml, after)), end="")
+    elif args.diff:
+        for old, new in zip(before, after, strict=True):
+            _show(old, new, f"{args.file} {_title(old)}" if several else str(args.file))
+    elif several:
+        named = [
+            {"object": _title(whole), "patch": patch}
+            for whole, patch in zip(before, patches, strict=True)
+            if patch
+        ]
+        print(orjson.dumps(named, option=orjson.OPT_INDENT_2).decode())
+    else:
+        print(orjson.dumps(patches[0], option=orjson.OPT_INDENT_2).decode())
+    return 0
+
+
+def _injection(inject: Any, whole: dict[str, Any], namespace: str, settings: Any) -> Any:
+    """What would be done with an object's pod; None for an object that makes none."""
     path = _TEMPLATES.get(str(whole.get("kind")))
     if path is None:
-        known = ", ".join(_TEMPLATES)
-        raise DataError(
-            f"{args.file}: kind {whole.get('kind')!r} has no pod. Give one of: {known}."
-        )
+        return None
     pod: Any = whole
     for part in path:
         pod = pod.get(part) if isinstance(pod, dict) else None
     if path and isinstance(pod, dict):
         pod = {"metadata": {}, **pod}
-    metadata = whole.get("metadata")
-    named = metadata.get("namespace") if isinstance(metadata, dict) else None
-    injection = inject(pod, args.namespace or str(named or "default"), settings)
-    for warning in injection.warnings:
-        print(f"warning: {warning}", file=sys.stderr)
-    if not injection.operations and not injection.warnings:
-        print(f"not injected: {injection.message}", file=sys.stderr)
+    named = _metadata(whole).get("namespace")
+    return inject(pod, namespace or str(named or "default"), settings)
+
+
+def _operations(whole: dict[str, Any], operations: Any) -> list[dict[str, Any]]:
+    """A pod's operations, as those of the object that makes it."""
+    path = _TEMPLATES[str(whole["kind"])]
     prefix = "".join(f"/{part}" for part in path)
-    operations = [{**each, "path": prefix + each["path"]} for each in injection.operations]
-    if path and operations and "metadata" not in _at(whole, path):
-        operations.insert(0, {"op": "add", "path": f"{prefix}/metadata", "value": {}})
-    if args.yaml:
-        print(_yaml(patched(whole, operations)), end="")
-    elif args.diff:
-        _show(whole, patched(whole, operations), str(args.file))
-    else:
-        print(orjson.dumps(operations, option=orjson.OPT_INDENT_2).decode())
-    return 0
+    moved = [{**each, "path": prefix + each["path"]} for each in operations]
+    if path and moved and "metadata" not in _at(whole, path):
+        moved.insert(0, {"op": "add", "path": f"{prefix}/metadata", "value": {}})
+    return moved
 
 
 def run_serve(args: argparse.Namespace) -> int:
@@ -125,7 +153,8 @@ def _machinery(file: Path | None) -> Any:
     return patch.inject, patch.apply, Settings() if file is None else load(file)
 
 
-def _object(file: str) -> dict[str, Any]:
+def _objects(file: str) -> list[dict[str, Any]]:
+    """Every object of a file: of its documents, and of what ``kubectl get`` lists."""
     try:
         text = sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
         documents = [each for each in yaml.safe_load_all(text) if each is not None]
@@ -133,9 +162,25 @@ def _object(file: str) -> dict[str, Any]:
         raise DataError(f"{file}: cannot be read: {exc}") from None
     except yaml.YAMLError as exc:
         raise DataError(f"{file}: is not YAML: {exc}") from None
-    if len(documents) != 1 or not isinstance(documents[0], dict):
-        raise DataError(f"{file}: give one object; it has {len(documents)}.")
-    return documents[0]
+    found: list[Any] = []
+    for each in documents:
+        listed = each.get("items") if isinstance(each, dict) and each.get("kind") == "List" else 0
+        found += listed if isinstance(listed, list) else [each]
+    if not found:
+        raise DataError(f"{file}: there is no object in it.")
+    if not all(isinstance(each, dict) for each in found):
+        raise DataError(f"{file}: has something that is not an object.")
+    return found
+
+
+def _metadata(whole: dict[str, Any]) -> dict[str, Any]:
+    metadata = whole.get("metadata")
+    return metadata if isinstance(metadata, dict) else {}
+
+
+def _title(whole: dict[str, Any]) -> str:
+    name = _metadata(whole).get("name") or _metadata(whole).get("generateName") or "?"
+    return f"{whole.get('kind')}/{name}"
 
 
 def _at(whole: Any, path: tuple[str, ...]) -> Any:

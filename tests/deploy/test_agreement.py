@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from sidecar.cli import parser
+from sidecar.cli import main, parser
 from sidecar.inject.settings import Settings
 from tests.deploy.conftest import ROOT, Render, only
 from tests.deploy.values import CHART, GPU, TRITON
@@ -86,6 +86,23 @@ def test_every_command_of_the_documentation_is_one(line: str, kubectl: Path) -> 
             parser([words[1]]).parse_args(words[1:])
         else:
             assert words[0] in {"sed", "docker", "helm", "grep", "curl"}
+
+
+def test_what_needs_no_cluster_does_what_the_page_says(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The patch that is shown beforehand, and the manifests with one's own image."""
+    monkeypatch.chdir(ROOT)
+    (shown,) = (line for line in COMMANDS if "patch deploy/" in line)
+    assert main(shlex.split(shown)[1:]) == 0
+    diff = capsys.readouterr().out
+    assert "+        - name: pointsman" in diff
+    assert not [line for line in diff.splitlines() if re.match(r"-(?!-- )", line)]
+    (replaced,) = (line.split(" | ")[0] for line in COMMANDS if line.startswith("sed "))
+    done = subprocess.run(shlex.split(replaced), capture_output=True, text=True, check=True)
+    images = re.findall(r"image: (\S+)", done.stdout)
+    assert len(images) == 2  # the webhook's own, and the one that it injects
+    assert {each.strip('"') for each in images} == {"REGISTRY/pointsman/sidecar:0.1.0"}
 
 
 def test_what_takes_a_cluster_to_see_is_not_shown_as_seen() -> None:

@@ -74,6 +74,32 @@ def test_the_diff_shows_what_is_added_and_takes_nothing_away(
     assert taken == []
 
 
+def test_of_a_file_with_several_objects_those_that_make_pods_are_patched(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A team's whole namespace in one file, as docs/kubernetes.md has it shown."""
+    example = Path(__file__).parents[2] / "deploy" / "manifests" / "example-app.yaml"
+    before = list(yaml.safe_load_all(example.read_text()))
+    assert main(["inject", "patch", str(example)]) == 0
+    patches = {each["object"]: each["patch"] for each in json.loads(capsys.readouterr().out)}
+    assert patches.keys() == {"Deployment/assistant", "Job/nightly-summaries"}
+    assert main(["inject", "patch", str(example), "--yaml"]) == 0
+    after = list(yaml.safe_load_all(capsys.readouterr().out))
+    for old, new in zip(before, after, strict=True):
+        name = f"{old['kind']}/{old['metadata']['name']}"
+        assert new == (apply(old, patches[name]) if name in patches else old)
+    assert main(["inject", "patch", str(example), "--diff"]) == 0
+    diff = capsys.readouterr().out
+    assert diff.count("+++ ") == 2
+    assert f"{example} Job/nightly-summaries (injected)" in diff
+    # and as `kubectl get -o yaml` lists them
+    listed = written(tmp_path, {"apiVersion": "v1", "kind": "List", "items": before})
+    assert main(["inject", "patch", listed]) == 0
+    assert {
+        each["object"]: each["patch"] for each in json.loads(capsys.readouterr().out)
+    } == patches
+
+
 def test_settings_and_namespace_count(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     settings = tmp_path / "settings.yaml"
     settings.write_text("image: registry.example/mine:2\n")
@@ -110,9 +136,12 @@ def test_a_pod_comes_by_standard_input_too(
     [
         ("kind: ConfigMap\n", "kind 'ConfigMap' has no pod"),
         ("a: [\n", "is not YAML"),
-        ("", "give one object; it has 0"),
-        ("kind: Pod\n---\nkind: Pod\n", "give one object; it has 2"),
-        ("- kind: Pod\n", "give one object"),
+        ("", "there is no object in it"),
+        ("kind: List\nitems: []\n", "there is no object in it"),
+        ("kind: Pod\n---\n7\n", "has something that is not an object"),
+        ("- kind: Pod\n", "has something that is not an object"),
+        ("kind: Secret\n---\nkind: ConfigMap\n", "kind 'Secret', 'ConfigMap' has no pod"),
+        ("kind: Pod\n---\nkind: Pod\n", "Pod/?: warning: not injected: metadata"),
         ("kind: Deployment\nspec: {template: 7}\n", "not injected: the pod is not an object"),
         ("kind: Pod\nmetadata: 5\n", "not injected: metadata is not an object"),
     ],
