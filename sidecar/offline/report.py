@@ -15,9 +15,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
-import orjson
-
 from sidecar.drift import ABSTAINED, ALARM, Window
+from sidecar.offline import log_lines
 from sidecar.offline.trials import Trials
 
 _LEAST: Final = 50  # requests of a window that says something
@@ -48,7 +47,7 @@ class Share:
             self.chance_sum += chance
         if row.get("flip") in self.flips:
             self.flips[row["flip"]] += 1
-        reason = str(row["answered"])
+        reason: str = row["answered"]
         kind = "fallback" if reason.startswith("fallback:") else reason
         self.by_reason[kind] = self.by_reason.get(kind, 0) + 1
         self.fallbacks += kind == "fallback"
@@ -171,20 +170,18 @@ def summed(lines: Iterable[bytes], router_usd_per_hour: float = 0.0) -> Report:
     for line in lines:
         if not line.strip():
             continue
-        try:
-            row = orjson.loads(line)
-            if row.get("kind") == "feedback":
-                _score(report, row)
-                continue
-            when = datetime.fromisoformat(row["time"])
-            chance = _chance(row)
-            report.total.add(row, chance)
-        except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError):
+        row = log_lines.read(line)
+        if row is None:
             report.bad_lines += 1
             continue
+        if log_lines.is_score(row):
+            _score(report, row)
+            continue
+        when, chance = row["time"], _chance(row)
+        report.total.add(row, chance)
         report.first = when if report.first is None else min(report.first, when)
         report.last = when if report.last is None else max(report.last, when)
-        report.decision_ms.append(float(row["ms"]["decision"]))
+        report.decision_ms.append(row["ms"]["decision"])
         for share in _shares(report, row):
             share.add(row, chance)
         report.trials.add(row, chance)
@@ -199,13 +196,13 @@ def _shares(report: Report, row: Mapping[str, Any]) -> Iterator[Share]:
     for shares, key in (
         (report.routes, row["route"]),
         (report.models, row["model"]),
-        (report.tenants, row["tenant"] or "-"),
+        (report.tenants, row.get("tenant") or "-"),
     ):
-        yield shares.setdefault(str(key), Share())
+        yield shares.setdefault(key, Share())
 
 
 def _score(report: Report, row: Mapping[str, Any]) -> None:
-    value = float(row["score"])
+    value = row["score"]
     report.total.score(value)
     for share in _shares(report, row):
         share.score(value)
@@ -216,7 +213,8 @@ def _chance(row: Mapping[str, Any]) -> float | None:
     """The chance of the model that answered, as it was decided with."""
     for candidate in row["candidates"]:
         if candidate["model"] == row["model"]:
-            return None if candidate["p"] is None else float(candidate["p"])
+            found: float | None = candidate["p"]
+            return found
     return None
 
 

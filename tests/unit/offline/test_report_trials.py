@@ -109,3 +109,31 @@ def test_intervals_hold_what_they_should_as_often_as_they_say() -> None:
     assert all(170 <= count <= 200 for count in hits.values()), hits
     assert wilson(0, 0) is None
     assert bootstrap([1.0]) is None
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        row(1)[: len(row(1)) // 2],  # the disk was full
+        b"null",
+        b"[1]",
+        row(1, ms=None),
+        row(1, ms={}),
+        row(1, time="2026-11-22T12:00:00"),  # of which zone
+        row(1, tokens=None),
+        row(1, cost_usd="dear"),
+        row(1, candidates=[{"model": "small"}]),
+        row(1, failed=[{}]),
+        row(1, shadow=3),
+        row(1, shadow={"route": "auto", "model": "small"}),
+        row(1, arm=["bold"]),
+        row(1, reading={"difficulty": "high"}),
+        b'{"kind": "feedback", "route": "auto", "score": 1}',
+        b'{"kind": "feedback", "route": "auto", "model": "small", "score": "good"}',
+    ],
+)
+def test_a_line_that_is_no_decision_is_counted_and_nothing_of_it_is_summed(line: bytes) -> None:
+    good = [row(0), row(2)]
+    alone = summed(good).as_dict()
+    among = summed([good[0], line, good[1]]).as_dict()
+    assert among == {**alone, "bad_lines": 1}
