@@ -77,7 +77,7 @@ def run_patch(args: argparse.Namespace) -> int:
         known = ", ".join(_TEMPLATES)
         raise DataError(f"{args.file}: kind {kinds} has no pod. Give one of: {known}.")
     several = len(before) > 1
-    patches = []
+    patches: list[list[dict[str, Any]]] = []
     for whole in before:
         injection = _injection(inject, whole, args.namespace, settings)
         prefix = f"{_title(whole)}: " if several else ""

@@ -13,7 +13,7 @@ import yaml
 from sidecar.cli import main, parser
 from sidecar.inject.settings import Settings
 from tests.deploy.conftest import ROOT, Render, only
-from tests.deploy.values import CHART, GPU, TRITON
+from tests.deploy.values import GPU, TRITON
 
 IMAGES = (ROOT / "Dockerfile.gpu").read_text()
 START = (ROOT / "deploy" / "triton" / "start.sh").read_text()
@@ -50,16 +50,6 @@ def test_tritons_grace_is_longer_than_its_own_time_to_stop(chart: Render) -> Non
     pod = only(chart(GPU), "Deployment", TRITON)["spec"]["template"]["spec"]
     (timeout,) = re.findall(r"--exit-timeout-secs=(\d+)", START)
     assert pod["terminationGracePeriodSeconds"] > int(timeout)
-
-
-def test_the_rules_of_the_cluster_are_good(promtool: str) -> None:
-    file = CHART / "files" / "cluster-rules.yaml"
-    done = subprocess.run(
-        [promtool, "check", "rules", str(file)], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    count = sum(len(group["rules"]) for group in yaml.safe_load(file.read_text())["groups"])
-    assert f"{count} rules found" in done.stdout
 
 
 @pytest.mark.parametrize("line", COMMANDS)
