@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -12,7 +14,10 @@ import pytest
 
 from tests.conftest import config_for
 from tests.support.kubelet import Pod
+from tests.support.pods import plain
 from tests.support.raw_upstream import DONE, RawUpstream, event, stream
+from tests.support.read_only import READ_ONLY
+from tests.support.webhook import ApiServer, credentials, put, start
 
 SHUTDOWNS = 50
 AT_ONCE = 5  # pods: what two cores start in the same time
@@ -32,8 +37,9 @@ async def make(tmp_path: Path, upstream: RawUpstream) -> AsyncIterator[Make]:
     }
     upstream.script = STREAM
 
-    async def one(*arguments: str) -> Pod:
-        pod = Pod(tmp_path / f"pod{len(pods)}", config, arguments)
+    async def one(*arguments: str, within: tuple[str, ...] = (), **changed: Any) -> Pod:
+        folder = tmp_path / f"pod{len(pods)}"
+        pod = Pod(folder, {**config, **changed}, arguments, within)
         pods.append(pod)
         await pod.start()
         return pod
@@ -82,3 +88,45 @@ async def test_with_the_app_gone_the_sidecar_does_not_wait_for_its_drain(make: M
     ended = await pod.completed()
     assert ended.sidecar == 0
     assert time.monotonic() - began < 30
+
+
+def test_what_runs_read_only_can_write_nothing(tmp_path: Path) -> None:
+    """Of the two tests below: what they run in is what it says."""
+    file = tmp_path / "file"
+    writing = "import pathlib, sys; pathlib.Path(sys.argv[1]).write_text('x')"
+    command = [*READ_ONLY, sys.executable, "-c", writing]
+    done = subprocess.run([*command, str(file)], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "OSError" in done.stderr
+    assert not file.exists() or not file.read_bytes()
+
+
+async def test_the_sidecar_needs_no_privilege_and_nothing_to_write_to(make: Make) -> None:
+    """As the patch's securityContext has it: the encoder loaded, decisions made and logged."""
+    pod = await make(
+        "2", within=READ_ONLY, classifier={"backend": "onnx"}, decision_log={"file": "-"}
+    )
+    await pod.streaming()
+    ended = await pod.shut_down()
+    assert (ended.app, ended.sidecar) == (0, 0), ended.log
+    assert ended.said["cut"] == 0, ended.log
+    assert "classifier: onnx" in ended.log
+    assert '"route":"auto"' in ended.log
+    assert "Errno" not in ended.log
+    assert "Traceback" not in ended.log
+
+
+async def test_the_webhook_needs_no_privilege_and_nothing_to_write_to(tmp_path: Path) -> None:
+    made = credentials()
+    put(tmp_path / "tls", made)
+    replica = start(tmp_path / "tls", within=READ_ONLY)
+    try:
+        await replica.serving()
+        async with ApiServer(made.authorities) as api:
+            assert "patch" in await api.ask(replica.listen, plain())
+        replica.terminate()
+        assert await replica.ended() == 0
+        assert "Errno" not in replica.said
+        assert "Traceback" not in replica.said
+    finally:
+        replica.kill()

@@ -64,6 +64,7 @@ class Pod:
     folder: Path
     config: Mapping[str, Any]
     app_arguments: tuple[str, ...] = ("4",)
+    within: tuple[str, ...] = ()  # a command that runs the sidecar's
     spec: dict[str, Any] = field(default_factory=dict)
     sidecar: asyncio.subprocess.Process | None = None
     app: asyncio.subprocess.Process | None = None
@@ -86,7 +87,7 @@ class Pod:
         ]
         with (self.folder / "log").open("wb") as log:
             self.sidecar = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "sidecar", *arguments, stdout=log, stderr=log
+                *self.within, sys.executable, "-m", "sidecar", *arguments, stdout=log, stderr=log
             )
         await self._started(container)
         env = {each["name"]: each["value"] for each in self.spec["containers"][0]["env"]}

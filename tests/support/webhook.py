@@ -100,12 +100,17 @@ class Replica:
         self.process.wait(GENEROUS)
 
 
-def start(folder: Path, *options: str, env: Mapping[str, str] | None = None) -> Replica:
-    """Start one on free ports, over the certificate in ``folder``."""
+def start(
+    folder: Path,
+    *options: str,
+    env: Mapping[str, str] | None = None,
+    within: tuple[str, ...] = (),
+) -> Replica:
+    """Start one on free ports, over the certificate in ``folder``; ``within`` runs the command."""
     handle, log = tempfile.mkstemp(prefix="webhook", suffix=".log", dir=folder.parent)
     process = subprocess.Popen(
         [
-            sys.executable, "-W", "error", "-m", "sidecar", "inject", "serve",
+            *within, sys.executable, "-W", "error", "-m", "sidecar", "inject", "serve",
             "--tls-dir", str(folder), "--listen", "127.0.0.1:0", "--probes", "127.0.0.1:0",
             "--namespace", "pointsman", "--linger-s", "0.5", *options,
         ],
