@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from sidecar.errors import DataError
+
 
 def register(subparsers: Any) -> None:
     command = subparsers.add_parser(
@@ -26,7 +28,7 @@ def register(subparsers: Any) -> None:
         metavar="KEY=VALUE",
         help="only rows that say so, such as split=test; may be given again",
     )
-    command.add_argument("--limit", type=int, metavar="N", help="the first N of those rows")
+    command.add_argument("--limit", type=_count, metavar="N", help="the first N of those rows")
     command.add_argument(
         "--mix",
         choices=["field"],
@@ -54,6 +56,13 @@ def _share(text: str) -> float:
     value = float(text)
     if not 0.0 <= value <= 1.0:
         raise argparse.ArgumentTypeError("must be a share from 0 to 1")
+    return value
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
     return value
 
 
@@ -97,7 +106,10 @@ def _suggest(args: argparse.Namespace, setup: Any, played: Any) -> int:
     found = suggest(played, args.quality)
     text = written(found, args.config, setup.route.name)
     if args.output is not None:
-        args.output.write_text(text, encoding="utf-8")
+        try:
+            args.output.write_text(text, encoding="utf-8")
+        except OSError as exc:
+            raise DataError(f"can't write {args.output}: {exc.strerror}") from exc
         print(f"{args.output}: written", file=sys.stderr)
     if args.json:
         print(json.dumps(found.evidence | {"config": text}))

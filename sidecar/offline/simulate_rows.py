@@ -11,6 +11,7 @@ that a decision made here is the decision made there.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -89,8 +90,8 @@ def cases(
             call = parse(
                 Received(str(row.id), DIALECTS["chat"], _headers(value), _body(value, route))
             )
-            now = _time(value)
-        except (RequestError, ValueError) as exc:
+            now, lengths = _time(value), _lengths(value.get("output_tokens"), keys)
+        except (RequestError, ValueError, OverflowError) as exc:
             passed.bad += 1
             passed.first_fault = passed.first_fault or f"line {number}: {exc}"
             continue
@@ -99,7 +100,7 @@ def cases(
             call=call,
             features=features_of(call.prompt),
             scores={model: row.scores[key] for model, key in keys.items()},
-            output_tokens=_lengths(value.get("output_tokens"), keys),
+            output_tokens=lengths,
             labels=labels,
             now=now,
         )
@@ -153,13 +154,20 @@ def _time(value: Mapping[str, Any]) -> float:
 
 
 def _lengths(said: Any, keys: Mapping[str, str]) -> dict[str, float]:
-    if isinstance(said, int | float):
-        return dict.fromkeys(keys, float(said))
-    if not isinstance(said, dict):
+    """By configured model, as far as the row says. Raises ValueError for no length."""
+    if said is None:
         return {}
-    return {
-        m: float(said[key]) for m, key in keys.items() if isinstance(said.get(key), int | float)
-    }
+    if isinstance(said, dict):
+        return {model: _length(said[key]) for model, key in keys.items() if key in said}
+    return dict.fromkeys(keys, _length(said))
+
+
+def _length(said: Any) -> float:
+    # what is not JSON, such as NaN, comes through the parser of the rarer lines
+    number = isinstance(said, int | float) and not isinstance(said, bool)
+    if not number or not 0 <= said < math.inf:
+        raise ValueError("output_tokens must be a number from 0, or an object of them")
+    return float(said)
 
 
 def conditions(given: Sequence[str]) -> dict[str, str]:

@@ -56,6 +56,9 @@ def suggest(study: Study, quality: float) -> Suggestion:
     choosing, holding = halves(study)
     if min(len(choosing.cases), len(holding.cases)) < LEAST_ROWS:
         raise DataError(f"--suggest needs at least {2 * LEAST_ROWS} rows, not {len(study.cases)}")
+    if not all(half.scores[:, half.strong].any() for half in (choosing, holding)):
+        strong = study.models[study.strong].name
+        raise DataError(f"{strong} scores 0 on all of these rows: it has no quality to keep")
     wanted = quality * choosing.mean(choosing.scores[:, choosing.strong])
     tried = [
         (subset, route, setting)

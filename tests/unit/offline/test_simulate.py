@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -266,6 +267,33 @@ def test_scores_are_found_by_any_name_of_their_model(
     }
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"output_tokens": -1}, {"output_tokens": True}, {"output_tokens": "9"},
+        {"output_tokens": float("nan")}, {"output_tokens": {"tiny": float("inf")}},
+        {"time": "soon"}, {"time": "0001-01-01"}, {"headers": {"a": 1}},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_row_that_cannot_have_been_is_left_out_and_counted(
+    said: dict[str, Any], config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = write(tmp_path / "in.jsonl", [*scored(4), scored(5)[4] | said])
+    found = run(capsys, file, "--config", config)
+    assert (found["rows"], found["skipped"]["faulty"]) == (4, 1)
+    assert all(math.isfinite(each["cost_usd"]) for each in found["policies"].values())
+
+
+@pytest.mark.parametrize("limit", ["0", "-3", "some"])
+def test_a_limit_of_no_rows_is_refused(
+    limit: str, config: Path, scored_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["simulate", str(scored_file), "--config", str(config), "--limit", limit])
+    assert "--limit" in capsys.readouterr().err
+
+
 def test_another_route_is_simulated_by_its_name(
     config: Path, scored_file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -344,6 +372,8 @@ def test_suggest_writes_the_cheapest_config_that_keeps_the_quality(
         (["{file}", "--mix", "field"], "--mix needs rows of every `tier`"),
         (["{file}", "--suggest", "--quality", "7"], "--quality is a share"),
         (["{few}", "--suggest"], "--suggest needs at least 200 rows, not 20"),
+        (["{hopeless}", "--suggest"], "huge scores 0 on all of these rows"),
+        (["{many}", "--suggest", "--output", "{tmp}/none/o.yaml"], "can't write"),
     ],
 )
 def test_bad_input_ends_with_a_sentence(
@@ -356,7 +386,12 @@ def test_bad_input_ends_with_a_sentence(
 ) -> None:
     unscored = write(tmp_path / "u.jsonl", [{"id": 1, "prompt": "x", "scores": {"else": 1}}])
     few = write(tmp_path / "few.jsonl", scored(20))
-    names = {"tmp": tmp_path, "file": scored_file, "unscored": unscored, "few": few}
+    nothing = [{**row, "scores": {"tiny": 0, "huge": 0}} for row in scored(240)]
+    names = {
+        "tmp": tmp_path, "file": scored_file, "unscored": unscored, "few": few,
+        "hopeless": write(tmp_path / "hopeless.jsonl", nothing),
+        "many": write(tmp_path / "many.jsonl", scored(260)),
+    }  # fmt: skip
     typed = [word.format(**names) for word in words]
     assert main(["simulate", *typed, "--config", str(config)]) == 1
     assert said in capsys.readouterr().err
