@@ -53,9 +53,9 @@ class Keeper:
             try:
                 await self.turn()
                 kept()
-            except ClusterError as exc:
+            except (ClusterError, OSError) as exc:  # of the API server, or of our own files
                 wait = _SOON_S
-                if not exc.conflict:
+                if not (isinstance(exc, ClusterError) and exc.conflict):
                     log.warning("the certificates could not be kept: %s", exc)
             await asyncio.sleep(wait * random.uniform(0.8, 1.2))  # noqa: S311  # apart, not secret
 

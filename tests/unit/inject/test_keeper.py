@@ -149,6 +149,24 @@ async def test_it_goes_on_when_the_api_server_was_away(
     assert (tmp_path / "tls" / "tls.crt").exists()
 
 
+async def test_it_goes_on_when_its_files_could_not_be_written(
+    api: KubeApi, cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sidecar.inject.keeper._SOON_S", 0.01)
+    (tmp_path / "tls").write_text("in the way of the folder")
+    kept = asyncio.Event()
+    task = asyncio.create_task(keeper(cluster, tmp_path / "tls").run(kept.set))
+    async with asyncio.timeout(20):
+        while api.asked.count(("GET", SECRET)) < 3:
+            await asyncio.sleep(0.01)
+    assert not kept.is_set()
+    (tmp_path / "tls").unlink()
+    async with asyncio.timeout(20):
+        await kept.wait()
+    task.cancel()
+    assert (tmp_path / "tls" / "tls.crt").read_bytes() == api.secret["tls.crt"]
+
+
 async def test_a_token_that_was_renewed_is_the_one_that_is_used(
     api: KubeApi, cluster: Cluster, tmp_path: Path
 ) -> None:
