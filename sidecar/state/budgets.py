@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from sidecar.config.schema import Budget
-from sidecar.config.snapshot import Snapshot
+from sidecar.config.snapshot import Secret, Snapshot
 from sidecar.decide import price
 from sidecar.decide.view import EMPTY, Exhausted
 from sidecar.metrics import Registry
@@ -89,7 +89,7 @@ class Ledger:
         if not budgets:
             return ()
         over = []
-        for name, budget, key in self._keys(call, budgets):
+        for name, budget, key in self._keys(call, budgets, snapshot.token):
             why = _over(budget, self.spent(key))
             if why is None:
                 continue
@@ -108,7 +108,7 @@ class Ledger:
         amount = cost(call, decision, outcome, snapshot)
         if amount == _NONE:
             return
-        for _, _, key in self._keys(call, budgets):
+        for _, _, key in self._keys(call, budgets, snapshot.token):
             self._pending[key] = self._pending.get(key, _NONE).plus(amount)
 
     def spent(self, key: Key) -> Amount:
@@ -116,18 +116,20 @@ class Ledger:
         total = self._totals.get(key, _NONE).plus(self._pending.get(key, _NONE))
         return total.plus(self._sending.amounts.get(key, _NONE)) if self._sending else total
 
-    def _keys(self, call: Call, budgets: Mapping[str, Budget]) -> Iterator[tuple[str, Budget, Key]]:
+    def _keys(
+        self, call: Call, budgets: Mapping[str, Budget], token: Secret | None
+    ) -> Iterator[tuple[str, Budget, Key]]:
         periods = self._current()
         for name, budget in budgets.items():
-            subject = subject_of(budget.per, call)
-            if budget.only and subject not in budget.only:
-                continue
-            key = Key(name, periods[budget.period], subject)
-            if key not in self._totals and key not in self._pending:
-                most = len(self._totals) + len(self._pending) >= _MOST_SUBJECTS
-                if most and not budget.only:
-                    key = key._replace(subject=OTHERS)
-            yield name, budget, key
+            for subject in subjects_of(budget.per, call, token):
+                if budget.only and subject not in budget.only:
+                    continue
+                key = Key(name, periods[budget.period], subject)
+                if key not in self._totals and key not in self._pending:
+                    most = len(self._totals) + len(self._pending) >= _MOST_SUBJECTS
+                    if most and not budget.only:
+                        key = key._replace(subject=OTHERS)
+                yield name, budget, key
 
     def _current(self) -> dict[str, str]:
         now = self._now()
@@ -269,24 +271,36 @@ def open_ledger(
     return Ledger(store, registry, settings.every_s, budgets)
 
 
-def subject_of(per: str, call: Call) -> str:
-    """Whom a budget counts the call under."""
+def subjects_of(per: str, call: Call, token: Secret | None = None) -> tuple[str, ...]:
+    """Whom a budget counts the call under; ``token`` is the port's own."""
     if per == "tenant":
-        return call.hints.tenant or NOBODY
+        return (call.hints.tenant or NOBODY,)
     if per == "route":
-        return call.model
+        return (call.model,)
     if per == "key":
-        return fingerprint(call)
-    return NOBODY
+        return fingerprints(call, token)
+    return (NOBODY,)
 
 
-def fingerprint(call: Call) -> str:
-    """The first 12 hex digits of the SHA-256 of the caller's credential; ``-`` without one."""
-    for line in call.passed.credentials.splitlines():
-        credential = line.partition(b":")[2].strip().removeprefix(b"Bearer ").strip()
-        if credential:
-            return hashlib.sha256(credential).hexdigest()[:12]
-    return NOBODY
+def fingerprints(call: Call, token: Secret | None = None) -> tuple[str, ...]:
+    """The first 12 hex digits of the SHA-256 of each of the caller's keys; ``-`` without one.
+
+    Of each, because only an upstream knows which of them counts: a made-up key beside the
+    real one hides nothing. The port's own token, which all callers share, stands only where
+    it is alone.
+    """
+    found = dict.fromkeys(map(_key_of, call.passed.credentials.splitlines()))
+    found.pop(b"", None)
+    if token is not None and len(found) > 1:
+        found.pop(token.reveal().encode(), None)
+    return tuple(hashlib.sha256(key).hexdigest()[:12] for key in found) or (NOBODY,)
+
+
+def _key_of(line: bytes) -> bytes:
+    """The key of a credential's line; the scheme before it may be in any case (RFC 9110)."""
+    value = line.partition(b":")[2].strip()
+    scheme, _, rest = value.partition(b" ")
+    return rest.strip() if scheme.lower() == b"bearer" else value
 
 
 def cost(call: Call, decision: Decision, outcome: Outcome, snapshot: Snapshot) -> Amount:

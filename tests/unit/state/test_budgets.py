@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from sidecar.config.schema import Budget, Redis
-from sidecar.config.snapshot import Snapshot
+from sidecar.config.snapshot import Secret, Snapshot
 from sidecar.errors import StateError
 from sidecar.metrics import Registry
-from sidecar.state.budgets import OTHERS, Ledger, fingerprint
+from sidecar.state.budgets import OTHERS, Ledger, fingerprints
 from sidecar.state.spending import Amount, Batch, Key, RedisStore, SqliteStore, Store
 from sidecar.types import Call, Decision, Failure, Hints, Outcome, Passed, Usage
 from tests.support.builders import call, model, snapshot
@@ -105,8 +105,45 @@ def test_a_key_is_counted_by_its_fingerprint_and_never_kept() -> None:
     assert verdicts(book, snap, one) == [("keys", "cheapest")]
     assert verdicts(book, snap, sends(b"x-api-key: sk-one")) == [("keys", "cheapest")]
     assert verdicts(book, snap, sends(b"authorization: Bearer sk-two")) == []
-    assert len(fingerprint(one)) == 12
+    (mark,) = fingerprints(one)
+    assert len(mark) == 12
     assert "sk-one" not in str(book.table())
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"Authorization: bearer sk-one\r\n",
+        b"authorization:  BEARER   sk-one \r\n",
+        b"x-api-key: made-up\r\nAuthorization: Bearer sk-one\r\n",
+        b"Authorization: Bearer made-up\r\napi-key: sk-one\r\n",
+    ],
+)
+def test_a_key_is_found_however_it_is_written_and_beside_whichever_other(sent: bytes) -> None:
+    snap = over(keys={"per": "key", "period": "day", "usd": 0.01})
+    book = ledger(Nowhere(), snap)
+    plain = by(passed=Passed(credentials=b"Authorization: Bearer sk-one\r\n"))
+    book.charge(plain, DECIDED, answer(), snap)
+    assert verdicts(book, snap, by(passed=Passed(credentials=sent))) == [("keys", "cheapest")]
+    other = ledger(Nowhere(), snap)
+    other.charge(by(passed=Passed(credentials=sent)), DECIDED, answer(), snap)
+    assert verdicts(other, snap, plain) == [("keys", "cheapest")]
+
+
+def test_the_ports_own_token_is_nobodys_budget_where_a_key_is_beside_it() -> None:
+    snap = replace(
+        over(keys={"per": "key", "period": "day", "usd": 0.01}), token=Secret("let-me-in")
+    )
+    book = ledger(Nowhere(), snap)
+    door = b"x-api-key: let-me-in\r\n"
+    first, second = (
+        by(passed=Passed(credentials=door + b"Authorization: Bearer " + key + b"\r\n"))
+        for key in (b"sk-one", b"sk-two")
+    )
+    book.charge(first, DECIDED, answer(), snap)
+    assert verdicts(book, snap, first) == [("keys", "cheapest")]
+    assert verdicts(book, snap, second) == []
+    assert fingerprints(by(passed=Passed(credentials=door)), snap.token) != ("-",)
 
 
 def test_what_the_upstream_did_not_count_is_estimated_and_no_answer_costs_nothing() -> None:
