@@ -29,6 +29,10 @@ FAMILIES: Final = (
     (("OPENAI_BASE_URL", "OPENAI_API_BASE"), "/v1"),
     (("ANTHROPIC_BASE_URL", "ANTHROPIC_API_URL", "ANTHROPIC_API_BASE"), ""),
 )
+# Istio's proxy takes what comes to the pod, and where mutual TLS is strict it refuses the
+# kubelet, whose probes it rewrites for the app's containers only (istio/istio#53786).
+_MESH: Final = "istio-proxy"
+_EXCLUDED: Final = "traffic.sidecar.istio.io/excludeInboundPorts"
 _PROXIES: Final = frozenset({"HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"})
 
 
@@ -91,7 +95,10 @@ def _inject(pod: object, namespace: str, settings: Settings, own_namespace: str)
         reason="injected",
         message=f"injected {settings.image} on port {wishes.port}",
         operations=tuple(operations),
-        warnings=tuple(_warnings(containers, wishes)),
+        warnings=(
+            *_warnings(containers, wishes),
+            *_mesh([*containers, *inits], annotations, wishes),
+        ),
     )
 
 
@@ -202,6 +209,15 @@ def _warnings(containers: Sequence[Json], wishes: Wishes) -> Iterator[str]:
             yield f"{name}: a base URL from envFrom is overridden; set it in env to keep it"
         if present & _PROXIES and present.isdisjoint({"NO_PROXY", "no_proxy"}):
             yield f"{name}: it has a proxy: set NO_PROXY=127.0.0.1, or the sidecar is not reached"
+
+
+def _mesh(
+    containers: Sequence[Json], annotations: Mapping[str, str], wishes: Wishes
+) -> Iterator[str]:
+    probes = str(wishes.port + PORTS - 1)
+    passing = {port.strip() for port in annotations.get(_EXCLUDED, "").split(",")}
+    if any(each.get("name") == _MESH for each in containers) and probes not in passing:
+        yield f'{_MESH}: where mTLS is strict, annotate {_EXCLUDED}: "{probes}", or no probe arrives'
 
 
 # -- the shapes that are read ---------------------------------------------------------

@@ -345,3 +345,20 @@ def test_a_proxy_that_would_take_the_sidecars_traffic_is_warned_of() -> None:
     assert "NO_PROXY" in warning
     pod["spec"]["containers"][0]["env"].append({"name": "NO_PROXY", "value": "127.0.0.1"})
     assert inject(pod, "team", SETTINGS).warnings == ()
+
+
+@pytest.mark.parametrize("mesh", [pods.a_meshs_native_sidecar, pods.a_meshs_old_sidecar])
+def test_a_mesh_that_may_refuse_the_kubelets_probes_is_warned_of(
+    mesh: Callable[[Pod], None],
+) -> None:
+    pod = with_features((mesh,))
+    for each in [*pod["spec"]["containers"], *pod["spec"].get("initContainers", [])]:
+        each["name"] = each["name"].replace("linkerd", "istio")
+    (warning,) = inject(pod, "team", SETTINGS).warnings
+    assert 'excludeInboundPorts: "18082"' in warning
+    assert len(f"pointsman: {warning}".encode()) <= 256
+    excluded = "traffic.sidecar.istio.io/excludeInboundPorts"
+    pod["metadata"]["annotations"] = {excluded: "9000, 18082"}
+    assert inject(pod, "team", SETTINGS).warnings == ()
+    pod["metadata"]["annotations"] = {excluded: "180820"}
+    assert inject(pod, "team", SETTINGS).warnings
