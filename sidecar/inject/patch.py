@@ -217,7 +217,7 @@ def _mesh(
     probes = str(wishes.port + PORTS - 1)
     passing = {port.strip() for port in annotations.get(_EXCLUDED, "").split(",")}
     if any(each.get("name") == _MESH for each in containers) and probes not in passing:
-        yield f'{_MESH}: where mTLS is strict, annotate {_EXCLUDED}: "{probes}", or no probe arrives'
+        yield f'{_MESH}: where mTLS is strict, annotate {_EXCLUDED}: "{probes}", or probes fail'
 
 
 # -- the shapes that are read ---------------------------------------------------------
