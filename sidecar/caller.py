@@ -18,7 +18,8 @@ from sidecar.errors import (
     HeaderTimeout,
     RequestError,
 )
-from sidecar.incoming import Bounds, Incoming, Request, too_large
+from sidecar.incoming import Bounds, Incoming, too_large
+from sidecar.request import Request
 
 _AHEAD: Final = 1 << 16  # bytes of later requests kept while one is being answered
 _LINGER_S: Final = 2.0  # for a refused caller to read why, before the connection is cut

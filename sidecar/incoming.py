@@ -16,11 +16,13 @@ import httptools
 
 from sidecar import headers
 from sidecar.errors import BadRequest, BodyTooLarge, HeadersTooLarge, RequestError, trace
-from sidecar.headers import RequestHead
+from sidecar.known_head import KnownHead
+from sidecar.request import Request
 
 log = logging.getLogger("sidecar.http")
 
 _MOST_HEADERS: Final = 128
+_GIVEN_UP: Final = 8  # heads that differ, after which a connection's next is not looked for
 _LINE_END: Final = b"\r\n"
 
 
@@ -35,31 +37,12 @@ class Bounds:
     idle_s: float  # between requests
 
 
-class Request:
-    """One request, as it comes in."""
-
-    __slots__ = (
-        "admitted", "body", "claim", "head", "http10", "keep_alive", "method", "target", "whole",
-    )  # fmt: skip
-
-    def __init__(self, method: bytes, target: bytes, head: RequestHead) -> None:
-        self.method = method
-        self.target = target  # path and query
-        self.head = head
-        self.http10 = False
-        self.keep_alive = True
-        self.body = b""
-        self.whole = False
-        self.admitted = False  # it was asked for its body, which had not come with its head
-        self.claim: object = None  # the room that its body takes, for as long as it is here
-
-
 class Incoming:
     """What has been read of a connection, and not been taken yet."""
 
     __slots__ = (
-        "_body", "_bounds", "_fields", "_parser", "_plain", "_size", "_target", "begun", "broken",
-        "head", "requests",
+        "_body", "_bounds", "_fields", "_known", "_parser", "_plain", "_size", "_strange",
+        "_target", "begun", "broken", "head", "requests",
     )  # fmt: skip
 
     def __init__(self, bounds: Bounds) -> None:
@@ -70,6 +53,8 @@ class Incoming:
         self._body: list[bytes] = []
         self._size = 0
         self._plain = False  # a body read by a parser that was not told of an upgrade
+        self._known: KnownHead | None = None  # the last head that came
+        self._strange = 0  # heads in a row that were not the one before them
         self.begun = False  # a request has begun and is not whole
         self.head: Request | None = None  # its head is whole, its body not
         self.requests: deque[Request] = deque()  # whole ones, in the order they came
@@ -77,6 +62,19 @@ class Incoming:
 
     def feed(self, data: bytes) -> None:
         """Read ``data``; a fault of it is in :attr:`broken`, the first one for good."""
+        fresh = not (self.begun or self.requests) and self.broken is None
+        if fresh and self._known is not None:
+            request = self._known.again(data)
+            if request is not None:
+                self._strange = 0
+                self.requests.append(request)
+                return
+        self._read(data)
+        if fresh and not self.begun and self._strange < _GIVEN_UP and len(self.requests) == 1:
+            self._known = KnownHead.of(data, self.requests[0], self._bounds.max_body)
+            self._strange += 1
+
+    def _read(self, data: bytes) -> None:
         try:
             self._parse(data)
             if len(self._fields) > _MOST_HEADERS and self.broken is None:

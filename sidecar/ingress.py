@@ -34,10 +34,11 @@ from sidecar.errors import (
     trace,
 )
 from sidecar.headers import RequestHead
-from sidecar.incoming import Bounds, Request
+from sidecar.incoming import Bounds
 from sidecar.parse import Received
 from sidecar.pipeline import handle
 from sidecar.refusal import error_answer, new_request_id, refuse_a_page
+from sidecar.request import Request
 from sidecar.room import SMALL, Room, most_by_memory
 from sidecar.runtime import Runtime
 
