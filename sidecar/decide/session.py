@@ -21,9 +21,10 @@ figures that are known and not on guesses:
 A turn for which the held model is not good enough may ask for a dearer model than
 the anchor. That is not a matter of price: with ``upgrades`` it goes there, and B is
 counted at that model from there on. Without, it stays, and the promise is the plain
-one, against the conversation's first model. Switches that a rule, a limit, a missing
-capability, the kill switch or a failure forced are not choices: after one of them B
-is counted at the model that it led to.
+one, against the conversation's first model. The second call of a cascade, whose try was
+rejected, is a matter of quality too and made whatever the room; what the try cost is in
+A. Switches that a rule, a limit, a missing capability, the kill switch or a failure
+forced are not choices: after one of them B is counted at the model that it led to.
 """
 
 from __future__ import annotations
@@ -129,17 +130,19 @@ def after(
     chosen: bool,
     cached_share: float = 1.0,
     warm: bool = True,
+    tried_usd: float = 0.0,
 ) -> Held:
     """The conversation after a turn at ``model`` that was charged for ``usage``.
 
     ``chosen`` is false where something other than the conversation's price and
-    quality sent it there. ``cached_share`` is how much of a prefix the anchor's
+    quality sent it there. ``tried_usd`` is what a cascade paid for a try whose answer
+    was not passed on. ``cached_share`` is how much of a prefix the anchor's
     upstream is known to charge as cached, and ``warm`` whether it still would.
     """
     paid = model.price.charged(usage) or 0.0
     tokens = (usage.input_tokens or 0) + (usage.output_tokens or 0)
     if held is None:
-        return Held(model.name, model.name, tokens, paid, paid)
+        return Held(model.name, model.name, tokens, paid + tried_usd, paid)
     anchor = models.get(held.anchor)
     moved = not chosen or anchor is None or above(model.price, anchor.price)
     if moved or anchor is None or held.model == model.name == held.anchor:
@@ -153,7 +156,7 @@ def after(
         model=model.name,
         anchor=model.name if moved else held.anchor,
         prefix=tokens,
-        spent_usd=held.spent_usd + paid,
+        spent_usd=held.spent_usd + paid + tried_usd,
         stay_usd=held.stay_usd + stay,
     )
 

@@ -100,16 +100,22 @@ class Sessions:
             self._learn(outcome.model, last[0], outcome.usage)
         usage = _known(call, outcome.usage)
         anchor = held.anchor if held else ""
+        rejected = _rejected(decision, outcome)
+        # the second call of a cascade is its own wish, as the first was
+        wished = (decision.model, *decision.fallbacks)[: 1 + len(rejected)]
         gone_on = after(
             held,
             snapshot.models[outcome.model],
             usage,
             snapshot.models,
-            chosen=decision.reason in CHOSEN and outcome.model == decision.model,
+            chosen=decision.reason in CHOSEN and outcome.model in wished,
             cached_share=self._shares.get(anchor, 1.0),
             warm=kept is not None
             and now - max(when for _, when in kept.last.values())
             <= snapshot.config.sessions.cache_ttl_s,
+            tried_usd=sum(
+                snapshot.models[decision.model].price.charged(usage) or 0.0 for usage in rejected
+            ),
         )
         seen = {**(kept.last if kept else {}), outcome.model: (gone_on.prefix, now)}
         self._kept.put(key, _Kept(gone_on, seen))
@@ -160,6 +166,15 @@ def _is_talk(call: Call) -> bool:
 
 def _goes_on(call: Call) -> bool:
     return call.hints.session is not None or (call.prompt.answered and _is_talk(call))
+
+
+def _rejected(decision: Decision, outcome: Outcome) -> list[Usage]:
+    """What was counted of a cascade's tries whose answers were not passed on."""
+    return [
+        failure.usage
+        for failure in outcome.failures
+        if decision.tries and failure.model == decision.model and failure.usage is not None
+    ]
 
 
 def _known(call: Call, usage: Usage) -> Usage:

@@ -13,11 +13,12 @@ from sidecar.dialects import DIALECTS
 from sidecar.metrics import Registry
 from sidecar.parse import Received, parse
 from sidecar.state.sessions import Sessions, key_of
-from sidecar.types import Call, Decision, Outcome, Usage
+from sidecar.types import Call, Decision, Failure, Outcome, Usage
 from tests.support.builders import model, snapshot
 
 LARGE = replace(model("large"), price=Price(2.5, 1.25, 10.0))
-OVER = snapshot([model("small", 0.1), LARGE])
+SMALL = model("small", 0.1)
+OVER = snapshot([SMALL, LARGE])
 CHAT = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "hi"}]
 REPLY = {"role": "assistant", "content": "hello"}
 MORE = {"role": "user", "content": "and then?"}
@@ -119,6 +120,49 @@ def test_a_fallback_that_answered_holds_it_from_there_on(sessions: Sessions) -> 
     held = sessions.look(more, OVER)
     assert held is not None
     assert (held.model, held.anchor) == ("small", "small")  # nobody chose this
+
+
+def escalated(first: Usage | None) -> tuple[Decision, dict[str, Any]]:
+    """A cascade that tried the small model, and the large one answered."""
+    decision = Decision("small", "auto", "policy", fallbacks=("large",), tries=1)
+    return decision, {"failures": (Failure("small", "check: it refuses", first),)}
+
+
+def test_a_cascades_rejected_try_is_a_part_of_what_the_conversation_costs(
+    sessions: Sessions,
+) -> None:
+    tried = Usage(2000, 0, 300)
+    decision, how = escalated(tried)
+    sessions.remember(asked(CHAT), decision, outcome("large", FIRST, **how), OVER)
+    more = asked([*CHAT, REPLY, MORE])
+    held = sessions.look(more, OVER)
+    assert held is not None
+    alone, lost = LARGE.price.charged(FIRST), SMALL.price.charged(tried)
+    assert (held.stay_usd, held.spent_usd) == pytest.approx((alone, (alone or 0) + (lost or 0)))
+
+    # Later the small model's answer passes, and then one does not: the way back to the large
+    # one, its cache gone, is paid for by the conversation and not by what it is measured with.
+    turn(sessions, more, "small", Usage(2200, 0, 50))
+    back = Usage(2400, None, 50)
+    sessions.remember(more, decision, outcome("large", back, **how), OVER)
+    after = sessions.look(more, OVER)
+    assert after is not None
+    assert (after.model, after.anchor) == ("large", "large")
+    stayed = LARGE.price.of(2200, 50, 2100) + LARGE.price.of(2400, 50, 2250)
+    assert after.stay_usd - held.stay_usd == pytest.approx(stayed)
+    paid = [SMALL.price.charged(Usage(2200, 0, 50)), lost, LARGE.price.charged(back)]
+    assert after.spent_usd - held.spent_usd == pytest.approx(sum(cost or 0 for cost in paid))
+
+
+def test_a_try_that_was_never_answered_is_no_choice_to_escalate(sessions: Sessions) -> None:
+    turn(sessions, asked(CHAT), "small", FIRST)
+    more = asked([*CHAT, REPLY, MORE])
+    decision, how = escalated(None)
+    sessions.remember(more, decision, outcome("large", Usage(2200, 0, 50), **how), OVER)
+    held = sessions.look(more, OVER)
+    assert held is not None
+    assert held.anchor == "large"
+    assert held.spent_usd == pytest.approx(held.stay_usd)
 
 
 def test_an_upstream_forgets_before_the_router_does(sessions: Sessions, time: list[float]) -> None:
