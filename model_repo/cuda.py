@@ -1,16 +1,19 @@
 """Running a TensorRT plan on this machine's GPU, over CUDA's own runtime library.
 
-Contract: :func:`gpu` names the GPU that plans are built for, or None where there is none;
-:class:`Plan` runs one plan on batches of rows, blocking. No torch: the image that serves
-has none. Needs a GPU, so no test in CI runs :meth:`Plan.run`; ``bench/gpu.py`` does.
+Contract: :func:`gpu` names the GPU that plans are built for, or None where there is none,
+and :func:`lacking` says why in words; :class:`Plan` runs one plan on batches of rows,
+blocking. No torch: the image that serves has none. Needs a GPU, so no test in CI runs
+:meth:`Plan.run`; ``bench/gpu.py`` does.
 """
 
 from __future__ import annotations
 
 import ctypes
 import ctypes.util
-from collections.abc import Mapping
+import importlib.util
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -29,9 +32,20 @@ class Gpu:
     compute: str  # such as "9.0"
 
 
-def _runtime() -> ctypes.CDLL | None:
+def _libraries() -> Iterator[str]:
+    """Where CUDA's runtime library may be: the system's, then what Python packages brought.
+
+    Many a GPU machine has the driver and a torch from a package index, and no CUDA beside.
+    """
     found = ctypes.util.find_library("cudart")
-    for name in (*_NAMES, *([found] if found else [])):
+    yield from (*_NAMES, *([found] if found else []))
+    packages = importlib.util.find_spec("nvidia")
+    for folder in (packages and packages.submodule_search_locations) or ():
+        yield from sorted(map(str, Path(folder).glob("*/lib/libcudart.so.*")), reverse=True)
+
+
+def _runtime() -> ctypes.CDLL | None:
+    for name in _libraries():
         try:
             return ctypes.CDLL(name)
         except OSError:
@@ -39,11 +53,22 @@ def _runtime() -> ctypes.CDLL | None:
     return None
 
 
+def lacking() -> str:
+    """Why CUDA can use no GPU here, in words; empty where it can."""
+    cuda, count = _runtime(), ctypes.c_int(0)
+    if cuda is None:
+        return "CUDA's runtime library, libcudart, is not installed"
+    code = cuda.cudaGetDeviceCount(ctypes.byref(count))
+    if code != 0:
+        cuda.cudaGetErrorString.restype = ctypes.c_char_p
+        return f"CUDA says: {(cuda.cudaGetErrorString(code) or b'').decode()}"
+    return "" if count.value else "CUDA counts no device"
+
+
 def gpu() -> Gpu | None:
     """The first GPU; None without a GPU, its driver, or CUDA's runtime library."""
     cuda = _runtime()
-    count = ctypes.c_int(0)
-    if cuda is None or cuda.cudaGetDeviceCount(ctypes.byref(count)) != 0 or count.value == 0:
+    if cuda is None or lacking():
         return None
     # the name is the first 256 bytes of cudaDeviceProp in every version of it
     properties = ctypes.create_string_buffer(8192)

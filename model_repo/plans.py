@@ -6,7 +6,8 @@ all three. One that is in the cache and fits is used again, any other is built f
 half-precision graph, which stays where it was. After the build the plan runs real prompts
 on its GPU and must decide as the fp32 graph does on a CPU, or it is not served. What is
 refused is said in a sentence, and the exit status is 1: the server does not start, and
-sidecars go on by their CPU path.
+sidecars go on by their CPU path. A cache that can't be written costs the next start its time
+and this one nothing.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import os
 import re
+import socket
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -25,8 +28,9 @@ from typing import Any, Final
 import orjson
 
 from kernels.trt import Found, PlanError, find, plan
-from model_repo.cuda import Gpu, Plan, gpu
+from model_repo.cuda import Gpu, Plan, gpu, lacking
 from model_repo.generate import PLAN, profile
+from model_repo.guard import guarded
 from model_repo.parity import Runner, compare, graph
 from sidecar.encoder.bundle import Bundle
 from sidecar.encoder.model import INPUT, pad, readings
@@ -40,6 +44,7 @@ HALF: Final = "model.fp16.onnx"
 FULL: Final = "model.fp32.onnx"
 SAME: Final = 0.99  # of the decisions
 WITHIN: Final = 0.02  # of a probability
+GUARDED: Final = "of any value"  # what a plan's graph bears, see model_repo.guard
 _PROMPTS: Final = Path(__file__).parents[1] / "sidecar" / "demo" / "prompts.jsonl"
 
 
@@ -79,6 +84,7 @@ class Site:
             "model": self.served.name(bucket),
             "profile": profile(bucket),
             "parameters": dict(self.served.parameters),
+            "ids": GUARDED,
             "plan": hashlib.sha256(raw).hexdigest(),
         }
 
@@ -96,18 +102,31 @@ def faults(manifest: Mapping[str, Any], raw: bytes, site: Site, bucket: int) -> 
         "tensorrt": "was built by {0}, this machine has {1}",
         "weights": "was built from other weights ({0:.12}) than this encoder's ({1:.12})",
     }
-    built = manifest.get("key", {})
+    if manifest.get("ids") != GUARDED:
+        wrong.append(f"{name}: the plan does not bear ids that no vocabulary has")
+    built = _plain(manifest.get("key"))
     for part, said in words.items():
         if built.get(part) != here[part]:
             wrong.append(f"{name}: the plan {said.format(str(built.get(part)), here[part])}")
-    given = manifest.get("parameters", {})
+    given = _plain(manifest.get("parameters"))
     for part, value in site.served.parameters.items():
         if given.get(part) != value:
             wrong.append(f"{name}: the plan has {part} {given.get(part)}, the encoder has {value}")
-    longest = manifest.get("profile", {}).get("max", [0, 0])[1]
-    if longest < bucket:
-        wrong.append(f"{name} takes {bucket} ids, the profile of its plan ends at {longest}")
+    match _plain(manifest.get("profile")).get("max"):
+        case [_, int(longest)] if longest >= bucket:
+            pass
+        case [_, longest]:
+            wrong.append(f"{name} takes {bucket} ids, the profile of its plan ends at {longest}")
+        case _:
+            wrong.append(
+                f"{name} takes {bucket} ids, its plan says of no profile how many it takes"
+            )
     return wrong
+
+
+def _plain(value: object) -> dict[str, Any]:
+    """``value`` if it is a JSON object: a manifest may be any file at all."""
+    return value if isinstance(value, dict) else {}
 
 
 def rows_for(bucket: int, tokens: Tokens) -> list[Ids]:
@@ -165,31 +184,52 @@ def ensure(
     name = site.served.name(bucket)
     file = cache / site.key().folder / f"{name}.plan"
     beside = file.with_suffix(".json")
-    if file.is_file() and beside.is_file():
-        raw = file.read_bytes()
-        wrong = faults(_read(beside), raw, site, bucket)
+    raw = _read(file)
+    if raw and beside.is_file():
+        wrong = faults(_described(beside), raw, site, bucket)
         if not wrong:
             say(f"{name}: the plan in {file.parent} fits")
             return raw
         say("\n".join([*wrong, f"{name}: building it again"]))
     began = time.monotonic()
-    raw = plan(site.found, site.bundle.file(HALF), INPUT, profile(bucket), compute)
+    whole = guarded(site.bundle.file(HALF), site.bundle.vocabulary)
+    raw = plan(site.found, whole, INPUT, profile(bucket), compute)
     seconds = round(time.monotonic() - began, 1)
     parity = agree(site.bundle, bucket, judge(site, raw, bucket))
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_bytes(raw)
     said = site.manifest(bucket, raw) | {"build_s": seconds, "parity": parity}
-    beside.write_text(json.dumps(said, indent=1) + "\n")
     say(f"{name}: built for {site.gpu.name} in {seconds} s, agrees with fp32: {parity}")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        _replace(file, raw)
+        _replace(beside, (json.dumps(said, indent=1) + "\n").encode())
+    except OSError as error:  # it serves all the same
+        say(f"{name}: the plan can't be kept, it will be built again at the next start: {error}")
     return raw
 
 
-def _read(file: Path) -> dict[str, Any]:
+def _replace(file: Path, raw: bytes) -> None:
+    """Write ``file`` as a whole: servers that share a cache read it while one writes."""
+    own = file.with_name(f"{file.name}.{os.getpid()}.{socket.gethostname()}")
     try:
-        said = json.loads(file.read_bytes())
+        own.write_bytes(raw)
+        own.replace(file)
+    finally:
+        own.unlink(missing_ok=True)
+
+
+def _read(file: Path) -> bytes:
+    """What is in ``file``; nothing where it is not there or can't be read."""
+    try:
+        return file.read_bytes()
+    except OSError:
+        return b""
+
+
+def _described(file: Path) -> dict[str, Any]:
+    try:
+        return _plain(json.loads(_read(file)))
     except ValueError:
         return {}
-    return said if isinstance(said, dict) else {}
 
 
 def here(bundle: Bundle, model: str = MODEL) -> Site:
@@ -197,7 +237,8 @@ def here(bundle: Bundle, model: str = MODEL) -> Site:
     card = gpu()
     if card is None:
         raise PlanError(
-            "there is no GPU here that CUDA can use: plans are built on the GPU that runs them"
+            f"there is no GPU here that CUDA can use ({lacking()}): "
+            "plans are built on the GPU that runs them"
         )
     found = find()
     if found.module is None:
@@ -217,7 +258,7 @@ def main(arguments: list[str] | None = None) -> int:
         for bucket in site.served.buckets:
             raw = ensure(site, bucket, args.cache)
             (args.repository / site.served.name(bucket) / "1" / PLAN).write_bytes(raw)
-    except (PlanError, EncoderError) as error:
+    except (PlanError, EncoderError, OSError) as error:
         print(error, file=sys.stderr)
         return 1
     return 0

@@ -9,17 +9,20 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from kernels.trt import PlanError, find, plan
-from model_repo.cuda import Gpu, gpu
+from model_repo import cuda
+from model_repo.cuda import Gpu, gpu, lacking
 from model_repo.generate import profile
+from model_repo.guard import guarded
 from model_repo.parity import graph
 from model_repo.plans import FULL, HALF, Site, agree, ensure, faults, here, main, rows_for
 from sidecar.encoder.bundle import Bundle
 from sidecar.encoder.model import INPUT
 from sidecar.encoder.served import Served
-from sidecar.encoder.tokens import Tokens
+from sidecar.encoder.tokens import UNKNOWN, Tokens
 from sidecar.errors import EncoderError
 
 FOUND = find()
@@ -37,9 +40,10 @@ needs_builder = pytest.mark.skipif(
 @needs_builder
 @pytest.mark.parametrize("compute", ["8.0", "8.6", "8.9"])
 def test_the_half_precision_graph_builds_with_every_buckets_profile(compute):
+    pytest.importorskip("onnx", reason="onnx is not installed: the extra `engines`")
     for bucket in SERVED.buckets:
-        raw = plan(FOUND, BUNDLE.file(HALF), INPUT, profile(bucket), compute)
-        assert len(raw) > 1_000_000
+        whole = guarded(BUNDLE.file(HALF), BUNDLE.vocabulary)
+        assert len(plan(FOUND, whole, INPUT, profile(bucket), compute)) > 1_000_000
 
 
 def changed(change) -> bytes:
@@ -126,8 +130,13 @@ def swapped(values: str) -> str:
         ),
         (lambda m: m["profile"].update(max=[32, 32]), "takes 64 ids, the profile of its plan ends"),
         (lambda m: m.update(plan="0"), "it is corrupt"),
+        (lambda m: m.pop("ids"), "does not bear ids that no vocabulary has"),
+        (lambda m: m.update(profile=[]), "its plan says of no profile how many"),
     ],
-    ids=["gpu", "compute", "tensorrt", "weights", "tokenizer", "labels", "profile", "corrupt"],
+    ids=[
+        *("gpu", "compute", "tensorrt", "weights", "tokenizer", "labels", "profile", "corrupt"),
+        *("unguarded", "no profile"),
+    ],
 )
 def test_a_plan_that_does_not_fit_is_refused_with_one_sentence(change, said):
     wrong = manifest()
@@ -142,8 +151,11 @@ def test_a_bucket_longer_than_its_profile_is_refused():
     assert wrong == [f"{SERVED.name(128)} takes 128 ids, the profile of its plan ends at 64"]
 
 
-def test_no_manifest_at_all_is_refused():
-    assert len(faults({}, b"plan", SITE, 64)) >= 6
+@pytest.mark.parametrize(
+    "values", [{}, dict.fromkeys(manifest()), {key: [1] for key in manifest()}]
+)
+def test_no_manifest_at_all_is_refused(values):
+    assert len(faults(values, b"plan", SITE, 64)) >= 6
 
 
 def half_on_the_cpu(site, raw, bucket):
@@ -168,6 +180,22 @@ def test_a_plan_is_built_once_for_each_key(tmp_path):
     other = replace(SITE, gpu=Gpu("NVIDIA A10", "8.6"))
     ensure(other, 64, tmp_path, **{**once, "compute": "8.6"})
     assert len(list(tmp_path.iterdir())) == 2
+
+
+@needs_builder
+def test_a_cache_that_cannot_be_written_costs_the_next_start_and_not_this_one(tmp_path):
+    said = []
+    once = {"say": said.append, "judge": half_on_the_cpu, "compute": "8.9"}
+    (tmp_path / "plans").write_text("a file where the volume should be")
+    assert len(ensure(SITE, 64, tmp_path / "plans", **once)) > 1_000_000
+    assert said[-1].startswith("router_64: the plan can't be kept, it will be built again")
+    assert "Not a directory" in said[-1]
+    folder = tmp_path / "good" / SITE.key().folder
+    folder.mkdir(parents=True)
+    (folder / "router_64.plan").write_bytes(b"half a file of another server, not described yet")
+    raw = ensure(SITE, 64, tmp_path / "good", **once)
+    assert (folder / "router_64.plan").read_bytes() == raw
+    assert sorted(file.name for file in folder.iterdir()) == ["router_64.json", "router_64.plan"]
 
 
 @needs_builder
@@ -202,7 +230,50 @@ def test_without_a_gpu_the_command_says_so_and_fails(tmp_path, capsys):
     if gpu() is not None:
         pytest.skip("this machine has a GPU")
     assert main(["--repository", str(tmp_path), "--cache", str(tmp_path)]) == 1
-    assert "there is no GPU here" in capsys.readouterr().err
+    assert f"there is no GPU here that CUDA can use ({lacking()})" in capsys.readouterr().err
+
+
+# -- ids of any value -------------------------------------------------------------------
+
+
+def test_a_plans_graph_reads_ids_out_of_the_vocabulary_as_unknown():
+    """The same graph on the CPU, which would refuse them: a GPU would not even do that."""
+    pytest.importorskip("onnx", reason="onnx is not installed: the extra `engines`")
+    wild = np.array([5, -1, BUNDLE.vocabulary, 2**31 - 1, -(2**31), 9], np.int32)
+    tame = np.array([5, UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN, 9], np.int32)
+    half = BUNDLE.file(HALF)
+    run = graph(guarded(half, BUNDLE.vocabulary), BUNDLE.version)
+    assert run([wild]) == run([tame]) == graph(half, BUNDLE.version)([tame])
+    with pytest.raises(Exception, match="out of data bounds"):
+        graph(half, BUNDLE.version)([wild])
+
+
+@pytest.mark.parametrize(
+    ("raw", "said"), [(b"", "takes nothing, not input_ids alone"), (b"no graph", "can't be read")]
+)
+def test_what_is_no_graph_of_ids_is_not_guarded(raw, said):
+    pytest.importorskip("onnx", reason="onnx is not installed: the extra `engines`")
+    with pytest.raises(PlanError, match=said):
+        guarded(raw, BUNDLE.vocabulary)
+
+
+# -- where CUDA is ----------------------------------------------------------------------
+
+
+def test_cudas_library_is_found_in_a_python_package_too(tmp_path, monkeypatch):
+    """A machine with a driver and torch's own CUDA has it nowhere else."""
+    library = tmp_path / "nvidia" / "cu13" / "lib" / "libcudart.so.13"
+    library.parent.mkdir(parents=True)
+    library.touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    assert str(library) in list(cuda._libraries())
+
+
+def test_why_there_is_no_gpu_is_said(monkeypatch):
+    assert (cuda.lacking() == "") == (gpu() is not None)
+    monkeypatch.setattr(cuda, "_libraries", lambda: iter(["/no/such/library.so"]))
+    assert cuda.lacking() == "CUDA's runtime library, libcudart, is not installed"
+    assert gpu() is None
 
 
 @pytest.mark.skipif(gpu() is None, reason="this machine has no GPU")
