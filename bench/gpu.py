@@ -10,7 +10,9 @@
   to 512 clients spread over processes as over pods. The server is started with
   deploy/triton/start.sh where ``tritonserver`` is on the path, unless ``--triton`` names one.
 
-Rows go to the results file, a table to the terminal. Without a GPU it says so and exits 2.
+Rows go to the results file, a table to the terminal. A part that fails is recorded with what
+it had measured and why it went no further, the others follow, and the exit status is 1.
+Without a GPU it says so and exits 2.
 """
 
 from __future__ import annotations
@@ -24,9 +26,10 @@ import statistics
 import subprocess
 import sys
 import time
+import traceback
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -38,12 +41,13 @@ from rich.table import Table
 from bench import ground
 from bench.gpu_clients import sweep
 from kernels.trt import PlanError
-from model_repo.cuda import Plan, gpu
+from model_repo.cuda import Plan, lacking
 from model_repo.parity import PANEL
 from model_repo.plans import Site, ensure, here
 from sidecar.encoder.bundle import Bundle
 from sidecar.encoder.model import INPUT, pad
 from sidecar.encoder.tokens import Ids
+from sidecar.errors import SidecarError
 
 ROOT: Final = Path(__file__).parents[1]
 WORK: Final = ROOT / ".work" / "gpu"
@@ -100,18 +104,33 @@ def torch_ways(bundle: Bundle, choices: Mapping[str, Any]) -> dict[str, Callable
     return {name: way(choice) for name, choice in choices.items()}
 
 
+def compiled_way(bundle: Bundle, choice: Any, backend: str = "inductor") -> Callable[..., Any]:
+    """The same under torch.compile, for any number of rows of any length."""
+    import torch  # noqa: PLC0415
+
+    from kernels.encoder import PackedEncoder  # noqa: PLC0415
+    from kernels.ops import pack  # noqa: PLC0415
+
+    held = PackedEncoder.of_bundle(bundle, PANEL, choice, "model.fp32.onnx")
+    forward = torch.compile(held.forward, dynamic=True, backend=backend)
+    return lambda ids: _home(forward(*pack(ids, held.stride, choice.device)))
+
+
+def _needs_torch() -> None:
+    if importlib.util.find_spec("torch") is None:
+        raise PlanError("encoder and kernels need torch: pip install 'pointsman[kernels]'")
+
+
 def encoder(site: Site) -> Iterator[tuple[str, Figures]]:
     """Host to host, for every way to run it."""
+    _needs_torch()
     import torch  # noqa: PLC0415 - the extra `kernels`
 
-    from kernels.encoder import Choice, PackedEncoder, choose  # noqa: PLC0415
-    from kernels.ops import pack  # noqa: PLC0415
+    from kernels.encoder import Choice, choose  # noqa: PLC0415
 
     plain = Choice("reference", "cuda", torch.float16, "reference: asked for")
     ways = torch_ways(site.bundle, {"kernels": choose("kernel"), "torch": plain})
-    held = PackedEncoder.of_bundle(site.bundle, PANEL, plain, "model.fp32.onnx")
-    compiled = torch.compile(held.forward, dynamic=True)
-    ways["torch.compile"] = lambda ids: _home(compiled(*pack(ids, held.stride, "cuda")))
+    ways["torch.compile"] = compiled_way(site.bundle, plain)
     for bucket in site.served.buckets:
         plan = Plan(site.found, ensure(site, bucket, WORK / "plans"))
         for batch in BATCHES:
@@ -139,6 +158,7 @@ def kernels(site: Site) -> Iterator[tuple[str, Figures]]:
     Microseconds on the GPU alone, the cache cleared before each run (Triton's do_bench),
     beside the floor that the card's published peaks imply, where they are known.
     """
+    _needs_torch()
     import torch  # noqa: PLC0415
     from triton.testing import do_bench  # noqa: PLC0415
 
@@ -149,6 +169,7 @@ def kernels(site: Site) -> Iterator[tuple[str, Figures]]:
         for batch in BATCHES:
             for name, (args, options) in arguments(site.bundle, batch, bucket).items():
                 op = OPS[name]
+                torch.compiler.reset()  # after a few shapes it would run the rest uncompiled
                 compiled = torch.compile(op.reference)
                 ways = {"kernel": op.kernel, "reference": op.reference, "compiled": compiled}
                 found: Figures = {}
@@ -200,33 +221,51 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--triton", metavar="HOST:PORT", help="a server that runs already")
     args = parser.parse_args(arguments)
-    card = gpu()
-    if card is None:
-        print("There is no GPU here that CUDA can use: nothing was measured.", file=sys.stderr)
+    why = lacking()
+    if why:
+        said = f"There is no GPU here that CUDA can use ({why}): nothing was measured."
+        print(said, file=sys.stderr)
         return 2
     try:
         return measure(here(Bundle.load()), args.only, args.triton)
-    except PlanError as error:
+    except SidecarError as error:
         print(error, file=sys.stderr)
         return 1
 
 
 def measure(site: Site, only: Sequence[str], url: str | None) -> int:
-    if {"encoder", "kernels"} & set(only) and importlib.util.find_spec("torch") is None:
-        raise PlanError("encoder and kernels need torch: pip install 'pointsman[kernels]'")
+    """Every part of ``only``, in order; 1 if one of them was not finished."""
     parts: dict[str, Callable[[], Iterator[tuple[str, Figures]]]] = {
         "plans": lambda: plans(site),
         "encoder": lambda: encoder(site),
         "kernels": lambda: kernels(site),
         "clients": lambda: clients(site, url),
     }
+    missed = 0
     for part in only:
-        found = dict(track(parts[part](), f"{part} ...", transient=True))
+        found, fault = collected(track(parts[part](), f"{part} ...", transient=True))
         show(part, found)
-        ground.record(
-            "gpu", {"part": part, "gpu": site.gpu.name, "tensorrt": site.found.name, **found}
-        )
-    return 0
+        figures: dict[str, Any] = {"gpu": site.gpu.name, "tensorrt": site.found.name, **found}
+        if fault:
+            print(f"{part} went no further: {fault}", file=sys.stderr)
+            figures["failed"] = fault
+            missed = 1
+        ground.record("gpu", {"part": part, **figures})
+    return missed
+
+
+def collected(rows: Iterable[tuple[str, Figures]]) -> tuple[dict[str, Figures], str]:
+    """All ``rows`` until one fails, and why it did: an hour of a GPU is not had again."""
+    found: dict[str, Figures] = {}
+    try:
+        for name, figures in rows:
+            found[name] = figures
+    except SidecarError as error:
+        return found, str(error)
+    except Exception as error:  # whatever torch, TensorRT or a server may raise
+        traceback.print_exc()
+        return found, f"{type(error).__name__}: {error}"
+    return found, ""
 
 
 def show(part: str, found: dict[str, Figures]) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
 
 import pytest
 
 from bench import gpu as bench
-from bench.gpu import measure, rows, timed
+from bench.gpu import collected, compiled_way, measure, rows, timed
 from kernels.trt import find
-from model_repo.cuda import Gpu, gpu
+from model_repo.cuda import Gpu, gpu, lacking
 from model_repo.plans import Site
 from sidecar.encoder.bundle import Bundle
 from sidecar.encoder.served import Served
@@ -25,7 +26,9 @@ def test_without_a_gpu_it_says_so_measures_nothing_and_exits_2() -> None:
     command = [sys.executable, "-m", "bench.gpu"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
     assert done.returncode == 2
-    assert done.stderr == "There is no GPU here that CUDA can use: nothing was measured.\n"
+    assert done.stderr == (
+        f"There is no GPU here that CUDA can use ({lacking()}): nothing was measured.\n"
+    )
     assert done.stdout == ""
 
 
@@ -48,6 +51,30 @@ def test_clients_are_measured_end_to_end_and_recorded(
     assert (few["processes"], many["processes"]) == (1, 2)
     assert many["mean_batch"] > few["mean_batch"] >= 1.0
     assert "mean_batch" in capsys.readouterr().out
+
+
+def test_a_part_that_fails_keeps_what_it_had_and_the_others_follow(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recorded = []
+    monkeypatch.setattr(bench.ground, "record", lambda name, row: recorded.append(row))
+    monkeypatch.setattr(bench.shutil, "which", lambda name: None)
+    monkeypatch.setattr(bench, "CLIENTS", (1,))
+
+    def plans(site: Site) -> Iterator[tuple[str, dict[str, int]]]:
+        yield "plan 64", {"bytes": 7}
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(bench, "plans", plans)
+    site = Site(find(), Gpu("no GPU", "0.0"), BUNDLE, Served.of(BUNDLE))
+    assert measure(site, ["plans", "clients"], None) == 1
+    first, second = recorded
+    assert first["plan 64"] == {"bytes": 7}
+    assert first["failed"] == "RuntimeError: out of memory"
+    assert second["part"] == "clients"
+    assert second["failed"].startswith("tritonserver is not on the path")
+    assert "plans went no further: RuntimeError" in capsys.readouterr().err
+    assert collected(iter([("a", {"b": 1})])) == ({"a": {"b": 1}}, "")
 
 
 def test_rows_fill_their_bucket_and_times_are_in_order() -> None:
@@ -78,5 +105,10 @@ def test_the_ways_over_torch_answer_every_row() -> None:
     from kernels.encoder import Choice
 
     plain = Choice("reference", "cpu", torch.float32, "asked for")
-    answers = torch_ways(BUNDLE, {"torch": plain})["torch"](rows(BUNDLE, 3, 64))
+    ids = rows(BUNDLE, 3, 64)
+    answers = torch_ways(BUNDLE, {"torch": plain})["torch"](ids)
     assert answers["task"].shape == (3, 17)
+    traced = compiled_way(BUNDLE, plain, "eager")  # all of torch.compile but the code it writes
+    for batch in (ids, ids[:2], rows(BUNDLE, 5, 128)):
+        for name, value in traced(batch).items():
+            torch.testing.assert_close(value, torch_ways(BUNDLE, {"": plain})[""](batch)[name])
