@@ -5,6 +5,9 @@
 #   PLANS   where TensorRT plans are kept (/plans): a volume, or they are built at every start
 #   KIND    gpu, cpu, or auto: gpu where NVIDIA's driver is (auto)
 #   MODEL   what the models are called before "_64" (router), as classifier.triton.model says
+#   AGE_S   how long a connection of a client lives (300). A sidecar keeps its one for good
+#           and a service chooses a pod once a connection: without an end to it, a pod that
+#           was added would wait for clients in vain. Calls under way are finished first.
 #
 # On a GPU the plans are built at the first start, on the card that runs them. A plan that
 # does not decide as the fp32 graph does is refused, and so is the start: sidecars go on by
@@ -15,6 +18,7 @@ models=${MODELS:-/models}
 plans=${PLANS:-/plans}
 kind=${KIND:-auto}
 model=${MODEL:-router}
+age=${AGE_S:-300}
 
 if [ "$kind" = auto ]; then
   if [ -e /dev/nvidiactl ]; then kind=gpu; else kind=cpu; fi
@@ -23,9 +27,13 @@ case $kind in
   gpu | cpu) ;;
   *) echo "KIND is $kind: use gpu, cpu or auto" >&2; exit 2 ;;
 esac
+case $age in
+  "" | *[!0-9]* | 0) echo "AGE_S is $age: use whole seconds, 1 or more" >&2; exit 2 ;;
+esac
 
 python3 -m model_repo.generate --to "$models" --model "$model" >/dev/null
 if [ "$kind" = gpu ]; then
   python3 -m model_repo.plans --repository "$models/gpu" --cache "$plans" --model "$model"
 fi
-exec tritonserver --model-repository="$models/$kind" --exit-timeout-secs=15 "$@"
+exec tritonserver --model-repository="$models/$kind" --exit-timeout-secs=15 \
+  --grpc-max-connection-age=$((age * 1000)) "$@"

@@ -52,13 +52,13 @@ def test_what_is_copied_exists_and_is_not_ignored() -> None:
         for line in lines:
             if not line.startswith("COPY ") or "--from=" in line:
                 continue
-            *sources, _ = line.split()[1:]
+            *sources, _ = [word for word in line.split()[1:] if not word.startswith("--")]
             for source in sources:
                 assert (ROOT / source).exists(), line
                 assert f"!{source.removeprefix('./')}" in kept
 
 
-@pytest.mark.parametrize("target", ["triton", "sidecar"])
+@pytest.mark.parametrize("target", ["triton", "sidecar", "bench"])
 def test_a_target_ends_as_a_user_that_is_not_root(target: str) -> None:
     users = [line for line in stages()[target] if line.startswith("USER ")]
     assert re.fullmatch(r"USER [1-9]\d*:[1-9]\d*", users[-1])
@@ -77,10 +77,52 @@ def test_the_base_release_is_pinned_and_plans_are_built_by_its_own_tensorrt() ->
     assert "TRT_VERSION" in text
 
 
+def copied(target: str, to: Path) -> Path:
+    """What an image over the base holds of this repository, laid out as there."""
+    to.mkdir()
+    lines = stages()["triton"] + (stages()[target] if target != "triton" else [])
+    for line in lines:
+        if line.startswith("COPY "):
+            *sources, place = [word for word in line.split()[1:] if not word.startswith("--")]
+            for source in sources:
+                if (ROOT / source).is_dir():
+                    shutil.copytree(ROOT / source, to / place, dirs_exist_ok=True)
+                else:
+                    shutil.copy(ROOT / source, to / place)
+    return to
+
+
+def test_the_image_has_what_its_start_script_runs(tmp_path: Path) -> None:
+    home = copied("triton", tmp_path / "image")
+    done = start(tmp_path, home, KIND="cpu")
+    assert done.returncode == 0, done.stderr
+    assert "asked: " in done.stdout
+
+
+def test_the_image_that_measures_has_what_the_benchmark_imports(tmp_path: Path) -> None:
+    if gpu() is not None:
+        pytest.skip("this machine has a GPU")
+    home = copied("bench", tmp_path / "image")
+    done = subprocess.run(
+        [sys.executable, "-m", "bench.gpu"],
+        cwd=home,
+        env={**os.environ, "PYTHONPATH": str(home)},
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.startswith("There is no GPU here")
+    text = "\n".join(stages()["bench"])
+    assert "'.[gpu,kernels]'" in text
+    assert 'ENTRYPOINT ["python3", "-m", "bench.gpu"]' in text
+
+
 # -- the start script -------------------------------------------------------------------
 
 
-def start(tmp_path: Path, **env: str) -> subprocess.CompletedProcess[str]:
+def start(tmp_path: Path, home: Path = ROOT, **env: str) -> subprocess.CompletedProcess[str]:
     """Run the script where ``tritonserver`` is a program that says what it was asked."""
     stub = tmp_path / "bin" / "tritonserver"
     stub.parent.mkdir()
@@ -89,8 +131,9 @@ def start(tmp_path: Path, **env: str) -> subprocess.CompletedProcess[str]:
     path = f"{stub.parent}:{Path(sys.executable).parent}:{os.environ['PATH']}"
     settings = {"MODELS": str(tmp_path / "models"), "PLANS": str(tmp_path / "plans"), **env}
     return subprocess.run(
-        ["bash", str(START), "--log-verbose=1"],
-        env={**os.environ, "PATH": path, "PYTHONPATH": str(ROOT), **settings},
+        ["bash", str(home / START.relative_to(ROOT)), "--log-verbose=1"],
+        cwd=home,
+        env={**os.environ, "PATH": path, "PYTHONPATH": str(home), **settings},
         capture_output=True,
         text=True,
         timeout=100,
@@ -104,6 +147,7 @@ def test_it_serves_the_repository_of_its_kind_under_the_configured_name(tmp_path
     assert done.returncode == 0, done.stderr
     asked = done.stdout.strip().removeprefix("asked: ").split()
     assert asked[0] == f"--model-repository={repository}"
+    assert "--grpc-max-connection-age=300000" in asked
     assert asked[-1] == "--log-verbose=1"
     names = {folder.name for folder in repository.iterdir()}
     served = Served.of(Bundle.load(), "gate")
@@ -129,6 +173,13 @@ def test_a_kind_that_does_not_exist_is_refused(tmp_path: Path) -> None:
     done = start(tmp_path, KIND="tpu")
     assert done.returncode == 2
     assert "KIND is tpu: use gpu, cpu or auto" in done.stderr
+
+
+@pytest.mark.parametrize("age", ["0", "5m", "-1", "1.5"])
+def test_an_age_that_is_none_is_refused(tmp_path: Path, age: str) -> None:
+    done = start(tmp_path, KIND="cpu", AGE_S=age)
+    assert done.returncode == 2
+    assert f"AGE_S is {age}: use whole seconds" in done.stderr
 
 
 def test_the_real_server_runs_by_it(triton_server: TritonServer) -> None:

@@ -259,6 +259,33 @@ async def test_a_slow_model_with_a_full_queue_is_not_waited_for(
     assert 'outcome="late"' in said or 'outcome="full"' in said
 
 
+def callers(port: int) -> set[str]:
+    """The other ends of the connections to a local ``port`` now."""
+    # gRPC speaks IPv4 by sockets of IPv6
+    text = "".join(Path(f"/proc/net/{name}").read_text() for name in ("tcp", "tcp6"))
+    lines = [line.split() for line in text.splitlines()]
+    return {each[2] for each in lines if each[1].endswith(f":{port:04X}") and each[3] == "01"}
+
+
+async def test_a_connection_ends_when_it_is_old_and_no_app_notices(
+    begin: Begin, tmp_path: Path
+) -> None:
+    """Only so do pods that joined the pool, behind one address, get a part of its clients."""
+    with serving(tmp_path / "aging", AGE_S="2") as aging:
+        sidecar = await begin(url=aging.url)
+        seen: set[str] = set()
+        async with flowing(sidecar.url) as traffic, asyncio.timeout(60):
+            while len(seen) < 4:
+                seen |= callers(aging.grpc)
+                await asyncio.sleep(0.02)
+        await becomes(sidecar, "triton", RETURN_S)
+        said = await metrics(sidecar)
+    assert set(traffic.reasons) == {"policy"}
+    assert set(traffic.answers) == {"hello"}
+    read = float(re.search(r'router_triton_calls_total{outcome="ok"} (\S+)', said)[1])  # type: ignore[index]
+    assert read > len(traffic.reasons) / 2
+
+
 def inferences(triton: TritonServer) -> float:
     """How many rows the server has read."""
     with urllib.request.urlopen(triton.metrics, timeout=10) as answer:

@@ -61,6 +61,7 @@ class TritonServer:
         scratch: Path,
         models: tuple[str, ...],
         script: Path | None = None,
+        **env: str,
     ) -> None:
         home = installed()
         assert home is not None
@@ -88,6 +89,7 @@ class TritonServer:
             "PYTHONPATH": str(START.parents[2]),
             "MODELS": str(repository.parent),
             "KIND": repository.name,
+            **env,
         }
         binary = [str(home / "bin" / "tritonserver"), f"--model-repository={repository}"]
         self._command = [
@@ -149,11 +151,14 @@ class TritonServer:
 
 
 @contextlib.contextmanager
-def serving(scratch: Path) -> Iterator[TritonServer]:
-    """A server with every bucket of the packaged encoder, started as its image starts it."""
+def serving(scratch: Path, **env: str) -> Iterator[TritonServer]:
+    """A server with every bucket of the packaged encoder, started as its image starts it.
+
+    ``env`` is for the script: see there.
+    """
     served = Served.of(Bundle.load())
     models = tuple(map(served.name, served.buckets))
-    server = TritonServer(scratch / "repo" / "cpu", scratch, models, START)
+    server = TritonServer(scratch / "repo" / "cpu", scratch, models, START, **env)
     try:
         server.wait_ready()
         yield server
