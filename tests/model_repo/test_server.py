@@ -3,9 +3,8 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-import queue
-import time
 
 import numpy as np
 import pytest
@@ -17,6 +16,7 @@ grpc = pytest.importorskip(
 from tritonclient.utils import InferenceServerException
 
 from model_repo.generate import generate
+from sidecar.classify.triton_pool import Pool
 from sidecar.encoder.bundle import Bundle
 from sidecar.encoder.model import INPUT, OUTPUTS, OnnxEncoder, pad, readings
 from sidecar.encoder.served import Served, faults
@@ -47,20 +47,26 @@ def served(bundle):
 
 
 @pytest.fixture(scope="module")
-def running(bundle, served, tmp_path_factory):
+def server(bundle, served, tmp_path_factory):
     """A server with the two shortest buckets, the second generated and not yet loaded."""
     scratch = tmp_path_factory.mktemp("triton")
     generate(bundle, scratch / "repo")
-    server = TritonServer(
+    started = TritonServer(
         scratch / "repo" / "cpu", scratch, models=(served.name(served.buckets[0]),)
     )
-    client = grpc.InferenceServerClient(server.url)
     try:
-        server.wait_ready()
-        yield client, scratch / "repo" / "cpu"
+        started.wait_ready()
+        yield started
     finally:
-        client.close()
-        server.stop()
+        started.stop()
+
+
+@pytest.fixture(scope="module")
+def running(server):
+    """A client of it, and its repository."""
+    client = grpc.InferenceServerClient(server.url)
+    yield client, server.repository
+    client.close()
 
 
 def asked(ids, bucket, served):
@@ -113,28 +119,33 @@ def test_the_running_model_has_no_faults(running, served):
     assert faults(config, served, bucket) == []
 
 
-def test_requests_that_wait_are_batched(running, bundle, served):
+async def test_what_32_clients_ask_by_the_sidecars_own_calls_is_batched(
+    server, running, bundle, served
+):
     client, _ = running
-    name, bucket = served.name(served.buckets[0]), served.buckets[0]
+    name = served.name(served.buckets[0])
     (ids,) = OnnxEncoder(bundle).tokens.encode(WINDOWS[:1])
     before = client.get_inference_statistics(name).model_stats[0]
-    done: queue.Queue[object] = queue.Queue()
-    waiting, total = 32, 256
-    for _ in range(waiting):
-        client.async_infer(*asked([ids], bucket, served), lambda result, error: done.put(error))
-    for sent in range(waiting, total + waiting):
-        assert done.get(timeout=60) is None
-        if sent < total:
-            client.async_infer(*asked([ids], bucket, served), lambda result, error: done.put(error))
+    clients, each = 32, 8
+    pool = Pool(server.url, served, in_flight=clients)
+
+    async def ask():
+        return [await pool.send(ids) for _ in range(each)]
+
+    answers = await asyncio.gather(*(ask() for _ in range(clients)))
+    await pool.close()
     for _ in range(100):  # the last answers are counted after they are sent
         after = client.get_inference_statistics(name).model_stats[0]
-        if after.inference_count - before.inference_count == total:
+        if after.inference_count - before.inference_count == clients * each:
             break
-        time.sleep(0.05)
+        await asyncio.sleep(0.05)
     inferences = after.inference_count - before.inference_count
     executions = after.execution_count - before.execution_count
-    assert inferences == total
+    assert inferences == clients * each
     assert inferences / executions > 2
+    (wanted,) = OnnxEncoder(bundle).read_ids([ids])
+    for found in answers[0] + answers[-1]:
+        same(found, wanted, 1e-5)
 
 
 def test_models_are_unloaded_and_loaded_again(running, served):

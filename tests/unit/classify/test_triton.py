@@ -223,7 +223,6 @@ def resident_mb() -> float:
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def channels() -> list[object]:
     """Every gRPC channel alive in this process.
 
@@ -233,6 +232,7 @@ def channels() -> list[object]:
     return [o for o in gc.get_objects() if issubclass(type(o), grpc.aio.Channel)]
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 async def test_fifty_restarts_grow_neither_channels_nor_memory(
     server: ScriptedTriton, make: Make
 ) -> None:
