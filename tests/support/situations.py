@@ -3,8 +3,10 @@
 `tests/unit/decide/golden.jsonl.gz` says what the engine decided in each of them when it was
 written out plainly, one object for each model and one step after the other (since then one
 explanation of the 660 has changed, where the search for neighbours became exact, and three
-choices, where a limit or a conversation met the lengths that are assumed by task). Run this
-module to write it anew, which is right only where a decision was *meant* to change:
+choices, where a limit or a conversation met the lengths that are assumed by task; and 23
+where a request's limit met a default that no policy had ranked: it is no choice beyond the
+limit without a reading, and no fallback). Run this module to write it anew, which is right
+only where a decision was *meant* to change:
 
     python -m tests.support.situations | gzip -9n > tests/unit/decide/golden.jsonl.gz
 """

@@ -37,6 +37,11 @@ class Situation:
         """The text is so unlike the training data that its reading ranks nothing."""
         return self.reading.ood > ABSTAIN
 
+    @property
+    def limit(self) -> float | None:
+        """As :func:`limit_of`."""
+        return limit_of(self.call, self.route)
+
     def asked(self, configured: float) -> float:
         """The share of quality to keep: the caller's, else ``configured``, and more of it
         where the text is unlike the training data, in proportion to how unlike it is."""
@@ -55,6 +60,12 @@ class Choice:
 
 
 Policy = Callable[[Situation], Choice]
+
+
+def limit_of(call: Call, route: RouteSpec) -> float | None:
+    """USD that a request may cost: the caller's limit, else the route's; None without one."""
+    asked = call.hints.max_cost_usd
+    return route.max_cost_usd if asked is None else asked
 
 
 def likelihoods(

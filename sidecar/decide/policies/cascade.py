@@ -4,9 +4,9 @@ The better one is what ``cost_quality`` would choose, at cost ``s``. Before it a
 model is asked whose chance ``p`` is at least ``try_above`` of the best one's, where
 that is expected to save, ``c + (1 - p) s < s``, and where losing is cheap: with
 ``c <= max_overhead * s`` both calls together cost at most ``1 + max_overhead`` times the
-better one alone. Of several, the one with the least expected cost. Its answer is held
-until it has been checked (:mod:`sidecar.decide.answer_check`), so the app sees one
-answer whichever it is.
+better one alone. Where a request has a limit (``max_cost_usd``), both together must keep
+it. Of several, the one with the least expected cost. Its answer is held until it has been
+checked (:mod:`sidecar.decide.answer_check`), so the app sees one answer whichever it is.
 """
 
 from __future__ import annotations
@@ -33,6 +33,8 @@ def pick(situation: Situation) -> Choice:
     likely, second = likelihoods(candidates), better.order[0]
     sure = costs[names.index(second)]
     floor, most = rules.try_above * max(likely), rules.max_overhead * sure
+    if situation.limit is not None:
+        most = min(most, situation.limit - sure)
     tries = [
         (cost + (1 - chance) * sure, name, chance)
         for name, cost, chance in zip(names, costs, likely, strict=True)

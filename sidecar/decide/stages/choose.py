@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from sidecar.config.snapshot import RouteSpec, Snapshot
+from sidecar.config.snapshot import ModelSpec, RouteSpec, Snapshot
 from sidecar.decide import price, rules, session
 from sidecar.decide.able import table_of
 from sidecar.decide.candidates import Candidates
 from sidecar.decide.policies import POLICIES
-from sidecar.decide.policies.base import Situation
+from sidecar.decide.policies.base import Situation, limit_of
 from sidecar.decide.stages.plan import without_reading
 from sidecar.decide.stages.question import Question, by_rule, fall_back
 from sidecar.decide.view import EMPTY, View
@@ -27,7 +27,8 @@ def choose(
     """Decide with a reading, or with the reason why there is none."""
     route = question.route
     if isinstance(verdict, ClassifierError):
-        return fall_back(question, snapshot, verdict.reason, str(verdict))
+        unread = fall_back(question, snapshot, verdict.reason, str(verdict))
+        return _unread_within(unread, call, route, snapshot, view)
     question = question.after(Step(_source(verdict), _say, (verdict,)))
     after, settled = table_of(route, snapshot).after, None
     if after:
@@ -52,12 +53,13 @@ def _by_policy(
     choice = pick(situation)
     reason, steps = "cache" if reading.remembered else "policy", question.steps
     if len(affordable) < len(candidates):
-        free = pick(replace(situation, candidates=candidates)).order[0]
+        free = pick(_unlimited(situation, candidates)).order[0]
         if free != choice.order[0]:
             reason = "budget"
             steps = (*steps, Step("budget", f"{free} would cost more than was allowed"))
     steps = (*steps, Step("policy", "%s: %s", (route.policy, choice.why)))
     order = choice.order
+    outside = able.outside and _within(snapshot.models[route.default], situation, view)
     if view.held is not None:
         usual = price.usual_output(reading, reading.task, view)
         verdict = session.settle(
@@ -79,7 +81,7 @@ def _by_policy(
         route=route.name,
         reason=reason,
         # a default that the policy ranked is where the policy put it, or was too dear
-        fallbacks=(*order[1:], route.default) if able.outside else order[1:],
+        fallbacks=(*order[1:], route.default) if outside else order[1:],
         candidates=candidates,
         steps=steps,
         reading=reading,
@@ -87,11 +89,22 @@ def _by_policy(
     )
 
 
+def _unlimited(situation: Situation, candidates: Candidates) -> Situation:
+    """The same among all ``candidates``, if nobody had set a limit."""
+    call, route = situation.call, situation.route
+    hints = replace(call.hints, max_cost_usd=None)
+    return replace(
+        situation,
+        candidates=candidates,
+        call=replace(call, hints=hints),
+        route=replace(route, max_cost_usd=None),
+    )
+
+
 def _affordable(call: Call, route: RouteSpec, candidates: Candidates) -> Candidates:
     """Those within the caller's limit, or else the route's. A caller whose limit nothing
     meets is told; an operator's limit that nothing meets leaves the cheapest."""
-    asked = call.hints.max_cost_usd
-    limit = route.max_cost_usd if asked is None else asked
+    limit = limit_of(call, route)
     if limit is None:
         return candidates
     costs = candidates.costs
@@ -100,16 +113,58 @@ def _affordable(call: Call, route: RouteSpec, candidates: Candidates) -> Candida
         return candidates
     if not within:
         least = costs.index(min(costs))
-        if asked is None:
-            return candidates.only([least])
+        _told(call, candidates.names[least], costs[least])
+        return candidates.only([least])
+    return candidates.only(within)
+
+
+def _unread_within(
+    unread: Decision, call: Call, route: RouteSpec, snapshot: Snapshot, view: View
+) -> Decision:
+    """The decision without a reading, and without those that are beyond the request's limit.
+
+    Where the default is, the dearest within it answers: what is not understood goes up.
+    """
+    limit = limit_of(call, route)
+    if limit is None:
+        return unread
+    chain = (unread.model, *unread.fallbacks)
+    costs = {n: price.expected(call, snapshot.models[n], None, view) for n in chain}
+    within = [name for name in chain if costs[name] <= limit]
+    if len(within) == len(chain):
+        return unread
+    if not within:
+        within = [min(chain, key=lambda name: costs[name])]
+        _told(call, within[0], costs[within[0]])
+    if within[0] == unread.model:
+        return replace(unread, fallbacks=tuple(within[1:]))
+    first = max(within, key=lambda name: costs[name])
+    step = Step("budget", f"{unread.model} would cost more than was allowed")
+    return replace(
+        unread,
+        model=first,
+        reason="budget",
+        fallbacks=tuple(name for name in within if name != first),
+        steps=(*unread.steps, step),
+    )
+
+
+def _within(model: ModelSpec, situation: Situation, view: View) -> bool:
+    """Whether a model that no policy ranked keeps the request's limit."""
+    limit = situation.limit
+    return limit is None or price.expected(situation.call, model, situation.reading, view) <= limit
+
+
+def _told(call: Call, cheapest: str, cost: float) -> None:
+    """:class:`BadRequest` where it is the caller's own limit that nothing meets."""
+    asked = call.hints.max_cost_usd
+    if asked is not None:
         raise BadRequest(
-            f"No model is expected to answer for {limit:g} USD; the cheapest that can, "
-            f"{candidates.names[least]}, would take about {costs[least]:.2g}. "
-            "Raise x-router-max-cost-usd.",
+            f"No model is expected to answer for {asked:g} USD; the cheapest that can, "
+            f"{cheapest}, would take about {cost:.2g}. Raise x-router-max-cost-usd.",
             param="x-router-max-cost-usd",
             code="max_cost_exceeded",
         )
-    return candidates.only(within)
 
 
 def _source(reading: Reading) -> str:

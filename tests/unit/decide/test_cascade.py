@@ -18,7 +18,7 @@ from sidecar.decide.policies import cascade, cost_quality
 from sidecar.decide.policies.base import Situation
 from sidecar.decide.view import EMPTY
 from sidecar.dialects.answers import said
-from sidecar.types import Call, Candidate
+from sidecar.types import Call, Candidate, Hints
 from tests.support.builders import FakeAbilities, call, reading
 
 RULES = Cascade()
@@ -74,6 +74,21 @@ def test_where_no_try_is_worth_it_there_is_none(
 def test_text_unlike_the_training_data_goes_up_at_once() -> None:
     choice = cascade.pick(situation(three(0.9), ood=0.9))
     assert (choice.order[0], choice.tries) == ("dear", 0)
+
+
+def test_a_try_and_what_follows_it_keep_the_limit_of_the_request() -> None:
+    """Each of the two is within it, and both together would not be."""
+    asked = situation(three(0.75, 0.7))
+    for limit, tries in ((0.0211, 1), (0.0209, 0)):
+        by_caller = replace(asked, call=call(hints=Hints(max_cost_usd=limit)))
+        by_route = replace(asked, route=replace(asked.route, max_cost_usd=limit))
+        for one in (by_caller, by_route):
+            choice = cascade.pick(one)
+            assert choice.tries == tries
+            assert choice.order[0] == ("cheap" if tries else "dear")
+    generous = replace(asked.route, max_cost_usd=0.0209)  # the caller's stands in its place
+    both = replace(asked, route=generous, call=call(hints=Hints(max_cost_usd=1.0)))
+    assert cascade.pick(both).tries == 1
 
 
 @settings(max_examples=200)

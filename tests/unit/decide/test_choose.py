@@ -170,6 +170,37 @@ def test_a_spending_limit_changes_the_choice_and_says_budget() -> None:
     assert "dear would cost more" in "; ".join(step.verdict for step in decision.steps)
 
 
+def test_a_default_that_no_policy_ranked_keeps_the_limit_too() -> None:
+    over = snapshot(ALL, among=["cheap", "middle"], default="dear", quality=0.5)
+    likely = chances(1, 1, 1)
+    assert decide(over, reading(output_tokens=1000), likely).fallbacks == ("middle", "dear")
+    limit = Hints(max_cost_usd=0.006)
+    decision = decide(over, reading(output_tokens=1000), likely, hints=limit)
+    assert (decision.model, decision.fallbacks) == ("cheap", ("middle",))
+
+
+@pytest.mark.parametrize("fault", [ClassifierLate("late"), ClassifierDown("gone")])
+def test_without_a_reading_the_limit_of_a_request_holds_as_well(fault: ClassifierError) -> None:
+    """400 tokens are expected: 0.0004 USD, 0.002 and 0.008, and a little for the question."""
+    over = snapshot(ALL)
+    for limit, picked, reason, others in (
+        (0.0100, "dear", fault.reason, ("cheap", "middle")),
+        (0.0040, "middle", "budget", ("cheap",)),  # as far up as may be
+        (0.0010, "cheap", "budget", ()),
+    ):
+        decision = decide(over, fault, {}, hints=Hints(max_cost_usd=limit))
+        assert (decision.model, decision.reason, decision.fallbacks) == (picked, reason, others)
+        if reason == "budget":
+            stages = [step.stage for step in decision.steps]
+            assert stages == ["capability", "classifier", "budget"]
+    first = snapshot(ALL, default="cheap", max_cost_usd=0.004)  # the route's own limit
+    assert decide(first, fault, {}).fallbacks == ("middle",)
+    with pytest.raises(BadRequest, match="cheapest that can, cheap"):
+        decide(over, fault, {}, hints=Hints(max_cost_usd=1e-9))
+    hopeless = decide(snapshot(ALL, max_cost_usd=1e-9), fault, {})
+    assert (hopeless.model, hopeless.reason, hopeless.fallbacks) == ("cheap", "budget", ())
+
+
 def test_a_spending_limit_that_changes_nothing_says_nothing() -> None:
     likely = chances(0.99, 0.99, 1.0)
     limit = Hints(max_cost_usd=0.006)
