@@ -53,7 +53,12 @@ class Dispatcher:
         attempt to relay, or :class:`UpstreamsFailed` if none sent one.
         """
         trial = _Trial(call, self)
-        steps = self._steps(decision, snapshot, trial)
+        first = self._first(decision, snapshot)
+        if first is not None:
+            attempt = await trial.at(first)
+            if attempt is not None:
+                return attempt
+        steps = self._steps(decision, snapshot, trial, first)
         try:
             for step in steps:
                 if step.wait_s:
@@ -71,8 +76,23 @@ class Dispatcher:
             trial.drop_rejected()
             raise
 
-    def _steps(self, decision: Decision, snapshot: Snapshot, trial: _Trial) -> Iterator[Step]:
-        """Whom to ask next, worked out when it is asked for."""
+    def _first(self, decision: Decision, snapshot: Snapshot) -> Step | None:
+        """Whom to ask first, where nothing but its answer could make that another: nearly
+        always, and then nobody else is looked for."""
+        model = snapshot.models[decision.model]
+        upstream = model.upstream
+        if decision.tries or decision.at is not None or upstream.hedge_after_s is not None:
+            return None
+        spec = self.health.pick(model.replicas, (), time.monotonic())
+        if spec is None:
+            return None
+        self._budget(upstream).asked(upstream.retry_budget)
+        return Step(spec, model, decision.reason, 0.0)
+
+    def _steps(
+        self, decision: Decision, snapshot: Snapshot, trial: _Trial, first: Step | None
+    ) -> Iterator[Step]:
+        """Whom to ask next, after the ``first``, worked out when it is asked for."""
         route = snapshot.routes.get(decision.route) if decision.tries else None
         cascade = under(route, decision.arm).cascade if route else None
         for last_resort in (False, True):
@@ -81,7 +101,10 @@ class Dispatcher:
                 rules = cascade if index < decision.tries else None
                 model = snapshot.models[name]
                 replicas = _kept_at(decision.at, model) if decision.at else model.replicas
-                for step in self._of(model, replicas, reason, rules, last_resort=last_resort):
+                tried = {first.spec.base_url} if first is not None and not index else set[str]()
+                for step in self._of(
+                    model, replicas, reason, rules, tried, last_resort=last_resort
+                ):
                     yield step
                     if name in trial.unfit:  # at another address it would be no better
                         break
@@ -94,13 +117,13 @@ class Dispatcher:
         replicas: tuple[UpstreamSpec, ...],
         reason: str,
         rules: Cascade | None,
+        tried: set[str],
         *,
         last_resort: bool,
     ) -> Iterator[Step]:
-        """One model's addresses, and those of them that are asked again."""
+        """One model's addresses but those ``tried``, and those that are asked again."""
         upstream, again = model.upstream, 0
         budget = self._budget(upstream)
-        tried: set[str] = set()
         while True:
             spec = self.health.pick(replicas, tried, time.monotonic())
             wait_s = 0.0

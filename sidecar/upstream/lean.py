@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 from sidecar.config.snapshot import UpstreamSpec
 from sidecar.errors import UpstreamBroken, UpstreamTimeout, UpstreamUnreachable
-from sidecar.upstream.base import Fields
+from sidecar.upstream.base import Fields, Take
 from sidecar.upstream.connection import Connection, head_of
 
 _IDLE_S: Final = 30.0  # below the idle limits of common servers and load balancers
@@ -42,8 +42,7 @@ class _Origin:
 class _Response:
     """An answer behind the seam."""
 
-    __slots__ = ("_connection", "_open", "_pool", "headers", "pump", "read", "reason", "rest",
-                 "status")  # fmt: skip
+    __slots__ = ("_connection", "_open", "_pool", "headers", "reason", "status")
 
     def __init__(self, connection: Connection, pool: _Pool) -> None:
         self._connection = connection
@@ -52,9 +51,15 @@ class _Response:
         self.status = connection.status
         self.reason = connection.reason
         self.headers: Fields = connection.headers
-        self.read = connection.read
-        self.rest = connection.rest
-        self.pump = connection.pump
+
+    def read(self) -> Coroutine[Any, Any, bytes]:
+        return self._connection.read()
+
+    def rest(self) -> bytes | None:
+        return self._connection.rest()
+
+    def pump(self, take: Take) -> Coroutine[Any, Any, None]:
+        return self._connection.pump(take)
 
     def close(self) -> None:
         if self._open:
