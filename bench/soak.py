@@ -46,7 +46,7 @@ MIX = {
     "client_hang_ups": 1.0,
 }
 WINDOWS = 12  # of what is told over time
-KEPT = 500  # sessions and readings: full within minutes
+KEPT = 500  # sessions, readings and answers to score: full within minutes
 FIRST_CONTENT_S = 3.0  # after which a silent upstream is given up
 PINNED_S = 5.0
 OPERATOR_EVERY = 10  # periods
@@ -272,6 +272,7 @@ def config(upstream: str) -> dict[str, Any]:
     made = able(upstream)
     made["decision_cache"] = {"entries": KEPT}
     made["sessions"] = {"entries": KEPT}
+    made["feedback"] = {"keep": KEPT}  # 20,000 answers by default, full after 17 minutes at 20/s
     made["upstreams"]["mock"]["timeouts"] = {"first_content_s": FIRST_CONTENT_S}
     return made
 
