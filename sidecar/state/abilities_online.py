@@ -220,6 +220,9 @@ def _belief(spec: Mapping[str, Any]) -> Belief:
     covariance = _unpacked(spec["covariance"]).reshape(size, size)
     if len(mean) != size:
         raise ValueError("its parts do not belong together")
+    least, *_ = np.linalg.eigvalsh(covariance)
+    if not np.allclose(covariance, covariance.T) or least < 0:
+        raise ValueError("a covariance in it is none: nothing can be drawn from it")
     return Belief(centre, mean, covariance, float(spec["scores"]))
 
 

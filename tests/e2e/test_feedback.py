@@ -11,12 +11,14 @@ from typing import Any
 import pytest
 
 from sidecar.classify.dummy import DummyReader
+from sidecar.encoder.abilities import Catalogue
+from sidecar.encoder.bundle import Bundle
 from sidecar.types import Reading
 from tests.conftest import Running, Start
 from tests.support.process import serve
 from tests.support.wire import Reply, chat, exchange, post
 
-WIDE = 32  # numbers in a demand vector of the packaged encoder
+WIDE = Catalogue.of(Bundle.load()).demand  # numbers in a demand vector of the packaged encoder
 
 
 def demanding(window: str) -> Reading:

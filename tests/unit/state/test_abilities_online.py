@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import logging
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import orjson
 import pytest
 
 from sidecar.config.snapshot import Price, Snapshot
@@ -92,6 +94,15 @@ def infinite(text: bytes) -> bytes:
     return json.dumps(state).encode()
 
 
+def _negated(text: bytes) -> bytes:
+    """Every covariance with its sign turned: numbers all, and nothing can be drawn from them."""
+    said = orjson.loads(text)
+    for spec in said["models"].values():
+        numbers = np.frombuffer(base64.b64decode(spec["covariance"]), "<f8")
+        spec["covariance"] = base64.b64encode((-numbers).tobytes()).decode()
+    return orjson.dumps(said)
+
+
 @pytest.mark.parametrize(
     "spoil",
     [
@@ -102,6 +113,7 @@ def infinite(text: bytes) -> bytes:
         lambda _: b'{"format": 99}',
         lambda _: b"\x00\xff\x00",
         lambda text: text.replace(b'"mean":"', b'"mean":"!!'),
+        _negated,
     ],
 )
 def test_a_corrupt_state_file_is_kept_aside_and_the_catalogue_serves(
