@@ -14,6 +14,7 @@ from distill.loop import Soft
 from distill.rows import Table
 from distill.student import arguments, run
 from distill.teacher import PARTS
+from distill.variants import SOURCE
 from distill.voices import aligned, read
 
 
@@ -26,6 +27,7 @@ def softened(table: Table, voice: str) -> Soft:
     said = read(voice, "soft")
     soft = Soft(**{part: aligned(table.ids, said, part) for part in PARTS})
     unplaced = np.isnan(table.difficulty) & np.isnan(table.scores).all(1)
+    unplaced &= table.sources != SOURCE
     soft.columns[unplaced] = np.nan
     soft.difficulty[unplaced] = np.nan
     return soft
@@ -34,6 +36,9 @@ def softened(table: Table, voice: str) -> Soft:
 def main() -> None:
     parser = arguments(__doc__)
     parser.set_defaults(name="distilled")
+    parser.add_argument(
+        "--beside", type=int, default=0, help="texts near the rows, as the voice heard"
+    )
     parser.add_argument("--voice", default="ensemble", help="the run whose soft labels to learn")
     args = parser.parse_args()
     run(args, lambda table: softened(table, args.voice))

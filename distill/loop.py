@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from distill.common import SEED, say, work_dir
-from distill.network import Heads
+from distill.network import Heads, halved
 from distill.rows import Table, batches, epoch_order
 
 COLUMNS_WEIGHT = {"gsm8k": 0.7, "mmlu": 1.0, "mmlu_pro": 1.0, "llmrouter": 1.2}
@@ -99,7 +99,7 @@ def softened(
         if placed.any()
         else {}
     )
-    for name, weight in (("task", 0.35), ("domain", 0.5), ("tier", 0.5)):
+    for name, weight in (("task", 0.5), ("domain", 0.8), ("tier", 0.5)):
         parts[f"soft_{name}"] = weight * F.kl_div(
             out[name][mask][told].log_softmax(-1),
             tensor(getattr(soft, name), rows).log_softmax(-1),
@@ -126,6 +126,7 @@ def losses(
     soft: Soft | None,
     label_share: float,
     project: nn.Linear | None,
+    describe: nn.Linear | None,
     pooled: Tensor,
 ) -> dict[str, Tensor]:
     """The loss's parts over one batch; rows with index -1 teach the ood head alone."""
@@ -190,7 +191,24 @@ def losses(
                     dim=-1,
                 )
                 parts["hidden"] = (1 - cosine).mean() * 0.5
+            if describe is not None:  # what a fit to a new kind of prompt will find in the demand
+                cosine = F.cosine_similarity(
+                    describe(z[torch.from_numpy(told)]), tensor(soft.pooled, rows[told]), dim=-1
+                )
+                parts["described"] = (1 - cosine).mean() * 0.25
     return parts
+
+
+def clip(module: nn.Module, most: float) -> None:
+    """Gradients scaled to a norm of at most ``most``.
+
+    torch's own took a fifth of a step of the larger teacher: it writes every gradient back,
+    clipped or not, and sums its squares on one thread.
+    """
+    found = [p.grad.view(-1) for p in module.parameters() if p.grad is not None]
+    norm = math.sqrt(sum(torch.dot(g, g).item() for g in found))
+    if norm > most:
+        torch._foreach_mul_(found, most / norm)
 
 
 def train(
@@ -205,10 +223,11 @@ def train(
     torch.set_num_threads(plan.threads)
     folder = work_dir() / plan.name
     folder.mkdir(parents=True, exist_ok=True)
-    project = nn.Linear(encoder.width, soft.pooled.shape[1]) if soft is not None else None
     parts = nn.ModuleDict({"encoder": encoder, "heads": heads})
-    if project is not None:
-        parts["project"] = project
+    project = describe = None
+    if soft is not None:  # both only teach: no graph has them
+        project = parts["project"] = nn.Linear(encoder.width, soft.pooled.shape[1])
+        describe = parts["describe"] = nn.Linear(heads.demand.out_features, soft.pooled.shape[1])
     tables = ("encoder.tokens", "heads.ability", "heads.easiness", "heads.gain", "heads.d_")
     groups: dict[float, dict[bool, list[Tensor]]] = {}
     for name, parameter in parts.named_parameters():
@@ -295,14 +314,24 @@ def train(
             )
             for group in optimizer.param_groups:
                 group["lr"] = group["top"] * scale
-            pooled = encoder(torch.from_numpy(batch.ids))
+            with halved():
+                pooled = encoder(torch.from_numpy(batch.ids))
+            pooled = pooled.float()
             found = losses(
-                heads(pooled), heads, table, batch.index, soft, plan.label_share, project, pooled
+                heads(pooled),
+                heads,
+                table,
+                batch.index,
+                soft,
+                plan.label_share,
+                project,
+                describe,
+                pooled,
             )
             total = torch.stack(list(found.values())).sum()
             optimizer.zero_grad(set_to_none=True)
             total.backward()
-            nn.utils.clip_grad_norm_(parts.parameters(), 1.0)
+            clip(parts, 1.0)
             optimizer.step()
             step += 1
             for name, value in found.items():

@@ -13,7 +13,9 @@ that A and B are what the model is like when the source is unknown.
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +46,19 @@ class Shape:
         return asdict(self)
 
 
+@lru_cache
+def has_tiles() -> bool:
+    """Whether this processor multiplies bfloat16 matrices in hardware (AMX)."""
+    cpu = Path("/proc/cpuinfo")
+    return cpu.exists() and "amx_bf16" in cpu.read_text()
+
+
+def halved() -> AbstractContextManager[object]:
+    """Matrix products in bfloat16 where the processor has them: three times the speed there,
+    and a third of it elsewhere. Weights, norms, softmax and losses stay in float32."""
+    return torch.autocast("cpu", torch.bfloat16, enabled=has_tiles())
+
+
 class FusedAttention(torch.autograd.Function):
     """ONNX Runtime's own attention op, for the CPU graph: a third fewer small ops a layer.
 
@@ -66,6 +81,9 @@ class Norm(nn.LayerNorm):
     def forward(self, x: Tensor) -> Tensor:
         if x.dtype == self.weight.dtype:
             return super().forward(x)
+        if x.dtype == torch.bfloat16:  # one kernel takes both types; autocast would copy
+            with torch.autocast("cpu", enabled=False):
+                return F.layer_norm(x, self.normalized_shape, self.weight, self.bias, self.eps)
         return super().forward(x.float()).to(x.dtype)
 
 
@@ -73,6 +91,9 @@ def softmax(x: Tensor, axis: int) -> Tensor:
     """Softmax in float32, answered in the type of ``x``."""
     if x.dtype == torch.float32:
         return x.softmax(axis)
+    if x.dtype == torch.bfloat16:  # torch's kernel for it sums in float32
+        with torch.autocast("cpu", enabled=False):
+            return x.softmax(axis)
     return x.float().softmax(axis).to(x.dtype)
 
 

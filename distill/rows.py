@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from distill import ordinary, synthetic
+from distill import ordinary, synthetic, variants
 from distill.augment import augment, statements
 from distill.common import NEVER, SCORED, work_dir
 from distill.placement import place
@@ -63,8 +63,12 @@ def load_columns() -> list[dict[str, str]]:
     return json.loads((work_dir() / "columns.json").read_text())
 
 
-def load(split: str, without: tuple[str, ...] = ()) -> Table:
-    """The rows of one split, scored sources in ``without`` left out whole."""
+def load(split: str, without: tuple[str, ...] = (), beside: int = 0) -> Table:
+    """The rows of one split, scored sources in ``without`` left out whole.
+
+    To training rows come those that programs here write, and ``beside`` texts near them
+    that only a teacher labels (:mod:`distill.variants`).
+    """
     columns = load_columns()
     where = {(c["source"], c["raw"]): i for i, c in enumerate(columns)}
     rows: list[dict[str, Any]] = []
@@ -80,7 +84,8 @@ def load(split: str, without: tuple[str, ...] = ()) -> Table:
             rows.append(row)
     if split == "train":
         some = min(1500, len(rows) // 10 + 1)
-        rows += synthetic.prompts(some) + ordinary.prompts(some)
+        near = variants.rows(rows, beside) if beside else []
+        rows += synthetic.prompts(some) + ordinary.prompts(some) + near
     scores = np.full((len(rows), len(columns)), np.nan, np.float32)
     for i, row in enumerate(rows):
         for model, value in row["scores"].items():

@@ -40,9 +40,9 @@ def first_embeddings(vocabulary: dict[str, int], width: int) -> torch.Tensor:
     return out * (0.5 / out.std())
 
 
-def build(shape: Shape) -> Student:
+def build(shape: Shape, dropout: float) -> Student:
     vocabulary = json.loads((work_dir() / "tokenizer.json").read_text())["model"]["vocab"]
-    student = Student(shape)
+    student = Student(shape, dropout)
     with torch.no_grad():
         student.tokens.weight.copy_(first_embeddings(vocabulary, shape.embed))
         student.tokens.weight[0] = 0
@@ -67,6 +67,8 @@ def arguments(description: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--padded", type=float, default=0.12, help="share of padded prompts")
     parser.add_argument("--claimed", type=float, default=0.25, help="share called easy or hard")
+    parser.add_argument("--label-share", type=float, default=1.0, help="of labels beside a voice")
+    parser.add_argument("--dropout", type=float, default=0.1)
     parser.add_argument("--start-from", metavar="RUN", help="begin with that run's weights")
     parser.add_argument(
         "--without", action="append", default=[], help="leave this source out whole"
@@ -78,7 +80,7 @@ def run(args: argparse.Namespace, softened: Callable[[Table], Soft] | None = Non
     seed_all()
     torch.set_num_threads(args.threads)
     tokenizer = Tokenizer.from_file(str(work_dir() / "tokenizer.json"))
-    table = load("train", tuple(args.without))
+    table = load("train", tuple(args.without), getattr(args, "beside", 0))
     shape = Shape(
         vocabulary=tokenizer.get_vocab_size(),
         embed=args.embed,
@@ -90,7 +92,7 @@ def run(args: argparse.Namespace, softened: Callable[[Table], Soft] | None = Non
         demand=args.demand,
         activation=args.activation,
     )
-    student = build(shape)
+    student = build(shape, args.dropout)
     heads = Heads(shape.width, shape.demand, table.columns)
     folder = work_dir() / args.name
     folder.mkdir(parents=True, exist_ok=True)
@@ -107,6 +109,7 @@ def run(args: argparse.Namespace, softened: Callable[[Table], Soft] | None = Non
         start_from=args.start_from,
         padded=args.padded,
         claimed=args.claimed,
+        label_share=args.label_share,
         limit=MAX_TOKENS,
     )
     soft = softened(table) if softened else None
