@@ -199,12 +199,11 @@ def claim(rng: random.Random, easy: bool) -> str:
 def neutral(rng: random.Random, characters: int, sentences: Sequence[str] = ()) -> str:
     """Text that asks nothing, of about that many characters.
 
-    A fifth of it is made here and the rest drawn from ``sentences``, where there are any:
-    what a student can tell by a few frames it learns to tell, and not to read past.
+    Half of it is made here and half drawn from ``sentences``, where there are any.
     """
     out: list[str] = []
     size = 0
-    drawn = bool(sentences) and rng.random() < 0.8
+    drawn = bool(sentences) and rng.random() < 0.6
     while size < characters:
         if drawn:
             out.append(rng.choice(sentences))
@@ -220,12 +219,12 @@ _STATEMENT = re.compile(
 )
 
 
-def statements(texts: Iterable[str], count: int = 20_000) -> tuple[str, ...]:
+def statements(texts: Iterable[str], count: int = 4000) -> tuple[str, ...]:
     """Up to ``count`` plain statements out of passages that some prompts carry."""
     found: dict[str, None] = {}
     for text in texts:
         if len(text) > 400:
-            found |= dict.fromkeys(_STATEMENT.findall(text)[:8])
+            found |= dict.fromkeys(_STATEMENT.findall(text)[:3])
         if len(found) >= count:
             break
     return tuple(found)

