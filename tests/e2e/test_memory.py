@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,24 @@ async def test_bodies_that_would_not_fit_are_told_to_come_again(
     async with asyncio.timeout(20):
         while (await exchange(sidecar.app.listen, large(7))).status == 429:
             await asyncio.sleep(0.02)
+
+
+async def test_the_room_of_a_caller_who_left_is_free_without_the_collector(
+    sidecar: Running, upstream: RawUpstream
+) -> None:
+    upstream.script = raw(3600.0)
+    gc.disable()
+    try:
+        async with await Wire.to(sidecar.app.listen) as wire:
+            wire.send(large(7))
+            async with asyncio.timeout(20):
+                await upstream.asked.wait()
+        upstream.script = answer()
+        async with asyncio.timeout(20):
+            while (await exchange(sidecar.app.listen, large(7))).status == 429:
+                await asyncio.sleep(0.02)
+    finally:
+        gc.enable()
 
 
 async def test_room_is_given_back_by_bodies_that_do_not_end(sidecar: Running) -> None:
