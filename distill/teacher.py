@@ -143,11 +143,12 @@ def main() -> None:
     if args.write:
         teacher, heads, tokenizer = restore_teacher(args.name)
         dev, test = (load(split, tuple(args.without)) for split in ("dev", "test"))
-        near = load("train", tuple(args.without), args.beside)
+        if args.beside:
+            table = load("train", tuple(args.without), args.beside)
         for name, rows, minutes in (
             ("dev", dev, 1e9),
             ("test", test, 1e9),
-            ("soft", near, args.write_minutes),
+            ("soft", table, args.write_minutes),
         ):
             soft = soft_labels(teacher, heads, rows, tokenizer, ENDS[args.encoder], minutes)
             parts = {part: getattr(soft, part) for part in PARTS}
