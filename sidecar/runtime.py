@@ -144,7 +144,8 @@ class Runtime:
     def aside(self) -> View:
         """What a decision that nobody acts on may know: the world, and nothing of the caller."""
         now, seen = time.time(), self.observations
-        return View(now=now, observed=seen.seen(now), lengths=seen.lengths(now))
+        draws = self.learning.aside(self.snapshot) if self.learning else None
+        return View(now=now, observed=seen.seen(now), lengths=seen.lengths(now), draws=draws)
 
     def recall(self, features: Features) -> Reading | None:
         """What the decision cache would say of a prompt, without its being counted."""

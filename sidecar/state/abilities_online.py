@@ -60,9 +60,9 @@ class Learner:
 
     def __init__(self, snapshot: Snapshot, memory: float, seed: int | None = None) -> None:
         self._memory = memory
-        self._random = np.random.default_rng(
-            seed if seed is not None else random.SystemRandom().getrandbits(64)
-        )
+        seed = random.SystemRandom().getrandbits(64) if seed is None else seed
+        self._random = np.random.default_rng(seed)
+        self._unheeded = np.random.default_rng([seed, 1])
         self._base = snapshot
         self._beliefs: dict[str, Belief] = {}
         self._panel: Panel | None = None
@@ -92,11 +92,13 @@ class Learner:
         self.revision += 1
         return True
 
-    def draws(self) -> Draws:
-        """New draws for one decision."""
+    def draws(self, *, heeded: bool = True) -> Draws:
+        """New draws for one decision. Where nobody acts on it, not ``heeded``, they come
+        from random numbers of their own, so that those who do act draw as they would."""
         if self._panel is None:
             self._panel = Panel.of(self._beliefs)
-        return Draws(self._panel, self._random.standard_normal(len(self._panel.names)))
+        numbers = self._random if heeded else self._unheeded
+        return Draws(self._panel, numbers.standard_normal(len(self._panel.names)))
 
     def taught(self, current: Snapshot) -> Snapshot:
         """``current``, its models with the abilities that were learnt."""

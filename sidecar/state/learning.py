@@ -92,6 +92,11 @@ class Learning:
         spec = snapshot.routes.get(route)
         return self._learner.draws() if spec is not None and _explores(spec) else None
 
+    def aside(self, snapshot: Snapshot) -> Draws | None:
+        """What a decision that nobody acts on may know, where any route explores."""
+        explores = any(map(_explores, snapshot.routes.values()))
+        return self._learner.draws(heeded=False) if explores else None
+
     def remember(self, call: Call, decision: Decision, outcome: Outcome) -> None:
         """Keep what a later score needs, and notice what a repeated question says."""
         if outcome.status >= 300:

@@ -9,8 +9,12 @@ from typing import Any
 
 import pytest
 
+from sidecar.classify.dummy import DummyReader
 from sidecar.cli import main
+from sidecar.encoder.abilities import Catalogue
+from sidecar.encoder.bundle import Bundle
 from sidecar.errors import ConfigError
+from sidecar.types import Reading
 from tests.conftest import Running, Start
 from tests.support.raw_upstream import RawUpstream, Seen, answer, stream
 from tests.support.wire import Reply, Wire, chat, exchange, post
@@ -63,6 +67,37 @@ async def test_a_shadow_decides_and_nobody_acts_on_it(
     assert easy["shadow"]["cost_usd"] < easy["cost_usd"]
     assert hard["shadow"]["cost_usd"] == pytest.approx(hard["cost_usd"])
     assert 0 < easy["shadow"]["p"] < 1
+
+
+async def test_a_shadow_that_explores_decides_by_draws_and_moves_nobody_elses(
+    start: Start, trying: dict[str, Any], tmp_path: Path
+) -> None:
+    """Between two models of one ability a bandit tries both, and `cost_quality` would
+    never. A route that explores for real draws the same whether it is shadowed or not."""
+    trying["models"]["large"]["ability"] = trying["models"]["small"]["ability"]
+    trying["learning"] = {"seed": 7}
+    bandit = {"policy": "bandit", "models": ["small", "large"], "default": "large"}
+    trying["routes"] |= {"tried": bandit, "live": dict(bandit)}
+
+    demand = (0.1,) * Catalogue.of(Bundle.load()).demand
+
+    def read(window: str) -> Reading:
+        return Reading(difficulty=0.5, demand=demand, version="dummy-1")
+
+    async def asked(sidecar: Running, route: str) -> list[str]:
+        replies = [await ask(sidecar, model=route) for _ in range(24)]
+        return [reply.header("x-router-model")[0] for reply in replies]
+
+    alone = await asked(await start(trying, classifier=DummyReader(read)), "live")
+    trying["routes"]["prod"]["shadow"] = trying["routes"]["live"]["shadow"] = "tried"
+    trying["decision_log"]["file"] = str(tmp_path / "beside.jsonl")
+    sidecar = await start(trying, classifier=DummyReader(read))
+    assert await asked(sidecar, "live") == alone
+    assert set(await asked(sidecar, "prod")) == {"large"}
+    assert sidecar.app.runtime.decisions is not None
+    await sidecar.app.runtime.decisions.close()
+    rows = [json.loads(line) for line in (tmp_path / "beside.jsonl").read_text().splitlines()]
+    assert {row["shadow"]["model"] for row in rows} == {"small", "large"}
 
 
 async def test_a_shadow_that_cannot_decide_costs_the_request_nothing(
