@@ -13,24 +13,20 @@ import asyncio
 import random
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Final
 
-from sidecar.attempt import Attempt, Step, ask
+from sidecar.attempt import Attempt, Step
 from sidecar.clock import Deadlines
 from sidecar.config.schema import Cascade
 from sidecar.config.snapshot import ModelSpec, Snapshot, UpstreamSpec
-from sidecar.decide.answer_check import fault
 from sidecar.decide.experiment import under
-from sidecar.dialects.answers import said
-from sidecar.errors import UpstreamBroken, UpstreamError, UpstreamsFailed
-from sidecar.tap import BlindTap
-from sidecar.types import Call, Decision, Failure, Place
+from sidecar.hedge import hedged
+from sidecar.trial import Trial
+from sidecar.types import Call, Decision, Place
 from sidecar.upstream.base import Upstreams
 from sidecar.upstream.budget import RetryBudget
-from sidecar.upstream.health import Health, retry_after
+from sidecar.upstream.health import Health
 
-_RETRIED: Final = frozenset({408, 429})  # and 500 up
 _FIRST_WAIT_S: Final = 0.25  # at most, before the first retry; doubled for each after it
 _LONGEST_WAIT_S: Final = 5.0
 
@@ -52,7 +48,7 @@ class Dispatcher:
         retry budget allow. Where all fail: the last upstream's own error, as an
         attempt to relay, or :class:`UpstreamsFailed` if none sent one.
         """
-        trial = _Trial(call, self)
+        trial = Trial(call, self.upstreams, self.health, self.deadlines)
         first = self._first(decision, snapshot)
         if first is not None:
             attempt = await trial.at(first)
@@ -64,7 +60,7 @@ class Dispatcher:
                 if step.wait_s:
                     await asyncio.sleep(step.wait_s)
                 if step.spec.hedge_after_s is not None:
-                    attempt = await self._hedged(step, steps, trial)
+                    attempt = await hedged(step, steps, trial)
                 else:
                     attempt = await (trial.at(step) if step.rules is None else trial.of(step))
                 if attempt is not None:
@@ -72,8 +68,7 @@ class Dispatcher:
                     return attempt
             return trial.refused()
         except BaseException:
-            trial.drop_refusal()
-            trial.drop_rejected()
+            trial.drop()
             raise
 
     def _first(self, decision: Decision, snapshot: Snapshot) -> Step | None:
@@ -90,7 +85,7 @@ class Dispatcher:
         return Step(spec, model, decision.reason, 0.0)
 
     def _steps(
-        self, decision: Decision, snapshot: Snapshot, trial: _Trial, first: Step | None
+        self, decision: Decision, snapshot: Snapshot, trial: Trial, first: Step | None
     ) -> Iterator[Step]:
         """Whom to ask next, after the ``first``, worked out when it is asked for."""
         route = snapshot.routes.get(decision.route) if decision.tries else None
@@ -128,7 +123,7 @@ class Dispatcher:
             spec = self.health.pick(replicas, tried, time.monotonic())
             wait_s = 0.0
             if spec is None and last_resort and not tried:
-                spec = replicas[0]
+                spec = min(replicas, key=lambda each: self.health.of(each).rests_until)
             elif spec is None and tried and again < upstream.retries:
                 again += 1
                 spec, wait_s = self._again(replicas, again)
@@ -159,171 +154,7 @@ class Dispatcher:
             budget = self._budgets[upstream.name] = RetryBudget(time.monotonic())
         return budget
 
-    async def _hedged(self, first: Step, steps: Iterator[Step], trial: _Trial) -> Attempt | None:
-        """The first to begin of ``first`` and, where it is slow to, of those after it."""
-        running = {asyncio.ensure_future(trial.of(first)): first}
-        wait_s = first.spec.hedge_after_s
-        winner: Attempt | None = None
-        try:
-            while running and winner is None:
-                done, _ = await asyncio.wait(
-                    running, timeout=wait_s, return_when=asyncio.FIRST_COMPLETED
-                )
-                for task in done:
-                    step = running.pop(task)
-                    attempt = task.result()
-                    if attempt is not None and winner is not None:
-                        attempt.close()  # as good, and a moment later
-                        trial.overtaken(step)
-                    winner = winner or attempt
-                if not done:
-                    step_after = next(steps, None)
-                    wait_s = None if step_after is None else step_after.spec.hedge_after_s
-                    if step_after is not None:
-                        running[asyncio.ensure_future(trial.of(step_after))] = step_after
-        finally:
-            for task, step in running.items():
-                task.cancel()
-                trial.overtaken(step)
-            await asyncio.gather(*running, return_exceptions=True)
-        return winner and replace(winner, failures=tuple(trial.failures))
-
 
 def _kept_at(place: Place, model: ModelSpec) -> tuple[UpstreamSpec, ...]:
     """The one address of ``model`` that knows the answer that the request goes on with."""
     return tuple(spec for spec in model.replicas if place.is_at(spec.name, spec.base_url))
-
-
-class _Trial:
-    """The attempts of one request, and what is left of those that failed."""
-
-    __slots__ = ("_call", "_fault", "_from", "_refusal", "_rejected", "failures", "unfit")
-
-    def __init__(self, call: Call, dispatcher: Dispatcher) -> None:
-        self._call = call
-        self._from = dispatcher
-        self._refusal: Attempt | None = None  # an upstream's own error, the latest
-        self._fault: UpstreamError | None = None
-        self._rejected: Attempt | None = None  # an answer that its check did not pass
-        self.failures: list[Failure] = []
-        self.unfit: set[str] = set()  # models whose answer did not pass its check
-
-    async def of(self, step: Step) -> Attempt | None:
-        """Ask as ``step`` says, and check the answer where it is to be checked."""
-        attempt = await self.at(step)
-        if attempt is None or step.rules is None:
-            return attempt
-        checked = await self.checked(attempt, step.rules)
-        if checked is None:
-            self.unfit.add(step.model.name)
-        return checked
-
-    def overtaken(self, step: Step) -> None:
-        """Note a request that another was quicker than: its upstream may charge for it."""
-        self.failures.append(Failure(step.model.name, "overtaken by a hedge", overtaken=True))
-
-    async def at(self, step: Step) -> Attempt | None:
-        """Ask as ``step`` says; None where nothing began to answer."""
-        spec, model = step.spec, step.model
-        health = self._from.health
-        replica = health.begin(spec)
-        try:
-            attempt = await ask(
-                self._call,
-                step,
-                self._from.upstreams,
-                self._from.deadlines,
-                replica=replica,
-                failures=tuple(self.failures),
-            )
-        except UpstreamError as exc:
-            health.ended(replica)
-            health.failed(replica, time.monotonic())
-            self._fault = exc
-            self.failures.append(Failure(model.name, str(exc)))
-            return None
-        except BaseException:
-            health.ended(replica)
-            raise
-        status = attempt.response.status
-        if status < 500 and status not in _RETRIED:
-            health.answered(replica)
-            self.drop_refusal()
-            return attempt
-        health.failed(replica, time.monotonic(), retry_after(attempt.head.retry_after))
-        self.drop_refusal()
-        self._refusal = attempt
-        self.failures.append(Failure(model.name, f"status {status}"))
-        return None
-
-    async def checked(self, attempt: Attempt, rules: Cascade) -> Attempt | None:
-        """The answer, held until it is whole and has passed its check; None if it did not.
-
-        One that is longer or slower than may be held, or cannot be read, passes.
-        """
-        if attempt.response.status >= 300 or isinstance(attempt.tap, BlindTap):
-            return attempt
-        held, ended = [attempt.held], attempt.ended
-        size, until = sum(map(len, held)), time.monotonic() + rules.hold_s
-        try:
-            while not ended and size <= rules.hold_kb << 10 and time.monotonic() < until:
-                with self._from.deadlines.limit(attempt.spec.timeouts.idle_s):
-                    piece = await attempt.response.read()
-                attempt.tap.feed(piece)
-                held.append(piece)
-                size += len(piece)
-                ended = not piece
-        except (UpstreamError, TimeoutError) as exc:
-            attempt.close()
-            why = str(exc) or "the stream stalled"
-            self.failures.append(Failure(attempt.model.name, why, attempt.tap.usage()))
-            self._fault = UpstreamBroken(why)
-            return None
-        except BaseException:
-            attempt.close()
-            raise
-        attempt = replace(attempt, held=b"".join(held), ended=ended)
-        if not ended:
-            return attempt
-        if attempt.streaming and (attempt.tap.error or not attempt.tap.whole):
-            attempt.close()
-            self._fault = UpstreamBroken("the stream ended without its end")
-            self.failures.append(Failure(attempt.model.name, str(self._fault), attempt.tap.usage()))
-            return None
-        answer = said(self._call.dialect, attempt.held, streaming=attempt.streaming)
-        lack = fault(answer, self._call, rules)
-        if lack is None:
-            return attempt
-        self.drop_rejected()
-        self._rejected = attempt
-        self.failures.append(Failure(attempt.model.name, lack, attempt.tap.usage()))
-        return None
-
-    def drop_rejected(self) -> None:
-        if self._rejected is not None:
-            self._rejected.close()
-            self._rejected = None
-
-    def drop_refusal(self) -> None:
-        if self._refusal is not None:
-            self._refusal.close()
-            self._refusal = None
-
-    def refused(self) -> Attempt:
-        """What to tell the caller where no candidate answered."""
-        if self._rejected is not None:  # better than nothing: it was charged for
-            self.drop_refusal()
-            own, rejected = self._rejected.model.name, self._rejected
-            # it is the answer now, and its cost is the answer's
-            others = [f for f in self.failures if f.usage is None or f.model != own]
-            return replace(rejected, failures=tuple(others))
-        if self._refusal is not None:
-            return self._refusal
-        fault = self._fault
-        assert fault is not None  # at least one candidate was asked
-        raise UpstreamsFailed(
-            f"No upstream could answer; the last said: {fault}. Try again.",
-            status=fault.status,
-            code=fault.code,
-            failures=tuple((f.model, f.why) for f in self.failures),
-        ) from fault

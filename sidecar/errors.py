@@ -12,6 +12,7 @@ from __future__ import annotations
 import traceback
 from http import HTTPStatus
 from pathlib import Path
+from typing import Any
 
 
 class SidecarError(Exception):
@@ -223,8 +224,8 @@ class BudgetExhausted(TooManyRequests):
 class UpstreamsFailed(RequestError):
     """Every candidate failed and none of them gave an answer to pass on.
 
-    ``failures`` are (model, reason) of each attempt; ``routing`` are the header lines that
-    say how the request went, as on any answer to a route.
+    ``failures`` are the values of each :class:`~sidecar.types.Failure`; ``routing`` are the
+    header lines that say how the request went, as on any answer to a route.
     """
 
     status = 502
@@ -237,7 +238,7 @@ class UpstreamsFailed(RequestError):
         *,
         status: int,
         code: str,
-        failures: tuple[tuple[str, str], ...] = (),
+        failures: tuple[tuple[Any, ...], ...] = (),
     ) -> None:
         super().__init__(message, code=code)
         self.status = status
@@ -246,7 +247,7 @@ class UpstreamsFailed(RequestError):
     @property
     def last(self) -> str | None:
         """The model that failed last."""
-        return self.failures[-1][0] if self.failures else None
+        return str(self.failures[-1][0]) if self.failures else None
 
 
 # -- the log ----------------------------------------------------------------------

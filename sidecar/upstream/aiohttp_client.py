@@ -2,7 +2,7 @@
 
 Nothing is decoded, decompressed, redirected or remembered: no cookie jar, no
 environment proxies. A POST that met a pooled connection the server had just
-closed is sent once more, and only if not one byte of an answer came.
+closed is sent again, and only if not one byte of an answer came.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import io
 import ssl
+from types import SimpleNamespace
 from typing import Final
 
 import aiohttp
@@ -72,16 +73,19 @@ class AiohttpUpstreams:
         url = self._url(spec.base_url, path)
         headers = _pairs(lines)
         try:
-            try:
-                response = await session.post(
-                    url, data=_payload(body), headers=headers, allow_redirects=False
-                )
-            except aiohttp.ClientConnectionError as exc:
-                if not _met_a_closed_connection(exc):
-                    raise
-                response = await session.post(
-                    url, data=_payload(body), headers=headers, allow_redirects=False
-                )
+            while True:
+                pooled: list[bool] = []
+                try:
+                    response = await session.post(
+                        url, data=_payload(body), headers=headers, allow_redirects=False,
+                        trace_request_ctx=pooled,
+                    )  # fmt: skip
+                    break
+                except aiohttp.ClientConnectionError as exc:
+                    # of those in the pool, several may have been closed; a fresh one that
+                    # breaks is a failure: to repeat what it carried could charge twice
+                    if not pooled or not _met_a_closed_connection(exc):
+                        raise
         except aiohttp.ClientError as exc:
             raise _translate(exc, spec) from exc
         except TimeoutError as exc:
@@ -116,6 +120,7 @@ class AiohttpUpstreams:
                 skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=spec.timeouts.connect_s),
                 read_bufsize=_READ_BUFFER,
+                trace_configs=[_tracing()],
                 trust_env=False,
             )
         return session
@@ -128,6 +133,21 @@ class AiohttpUpstreams:
         if url is None:
             url = self._urls[key] = URL(base_url + path, encoded=True)
         return url
+
+
+def _tracing() -> aiohttp.TraceConfig:
+    """Tells a request's context, a list, of a connection that came out of the pool."""
+
+    async def reused(
+        session: aiohttp.ClientSession,
+        context: SimpleNamespace,
+        params: aiohttp.TraceConnectionReuseconnParams,
+    ) -> None:
+        context.trace_request_ctx.append(True)
+
+    config = aiohttp.TraceConfig()
+    config.on_connection_reuseconn.append(reused)
+    return config
 
 
 def _pairs(lines: bytes) -> list[tuple[str, str]]:

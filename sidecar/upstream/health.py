@@ -9,8 +9,11 @@ from the caller, so that all of this is tested without waiting.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from datetime import UTC
+from email.utils import parsedate_to_datetime
 from typing import Final
 
 from sidecar.config.snapshot import UpstreamSpec
@@ -19,6 +22,7 @@ _FAILURES: Final = 5  # in a row, to open
 _FIRST_REST_S: Final = 1.0
 _LONGEST_REST_S: Final = 30.0
 _LONGEST_ASKED_S: Final = 60.0  # of a Retry-After
+_SECONDS: Final = re.compile(r"[0-9]+(?:\.[0-9]*)?")
 
 
 @dataclass(slots=True)
@@ -78,7 +82,9 @@ class Health:
         """It did not answer, or with an error of its own."""
         replica.failures += 1
         replica.probing = False
-        if replica.failures >= _FAILURES or replica.rest_s:
+        is_open = replica.rest_s > 0 and now < replica.rests_until
+        # those that were under way when it opened say nothing new of it
+        if not is_open and (replica.failures >= _FAILURES or replica.rest_s):
             replica.rest_s = min(_LONGEST_REST_S, replica.rest_s * 2 or _FIRST_REST_S)
             replica.rests_until = now + replica.rest_s
         if retry_after_s:
@@ -92,8 +98,18 @@ class Health:
         replica.probing = False
 
 
-def retry_after(value: str | None) -> float | None:
-    """A ``Retry-After`` in seconds; None where it says none, or a date."""
-    if value is None or not value.strip().isdigit():
-        return None  # a date is as good as nothing: the breaker knows what to do
-    return float(value.strip()[:6])
+def retry_after(value: str | None, now: float) -> float | None:
+    """A ``Retry-After`` in seconds from ``now``, Unix time; None where it cannot be read.
+
+    Both forms of RFC 9110, section 10.2.3; a date that is past is no wait. Some upstreams
+    write a fraction. Never raises: it is the word of another machine.
+    """
+    said = "" if value is None else value.strip()
+    if _SECONDS.fullmatch(said):
+        return float(said)
+    try:
+        date = parsedate_to_datetime(said)
+        until = (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None
+    return max(0.0, until - now)

@@ -118,6 +118,7 @@ class _Pool:
 
     async def _open(self) -> Connection:
         origin = self.origin
+        connection: Connection | None = None
         self._opening += 1
         try:
             async with asyncio.timeout(origin.connect_s):
@@ -138,6 +139,8 @@ class _Pool:
             raise UpstreamUnreachable(f"no connection to {origin.name}: {why}") from None
         finally:
             self._opening -= 1
+            if connection is None:
+                self._next_turn()  # there is room for one more, and nobody gives it back
         self._all.add(connection)
         return connection
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import ssl
+import time
 from collections.abc import AsyncIterator
 
 import pytest
@@ -169,6 +170,40 @@ async def test_a_stale_connection_is_met_with_one_fresh_try(
     assert upstream.connections == 2
 
 
+async def test_of_a_pool_of_stale_connections_none_is_the_end(
+    client: Upstreams, upstream: RawUpstream
+) -> None:
+    upstream.script = raw(0.05, b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", close=False)
+
+    async def one() -> bytes:
+        return await drain(await send(client, spec(upstream.url)))
+
+    await asyncio.gather(*(one() for _ in range(4)))
+    opened = upstream.connections
+    fresh = asyncio.Event()
+
+    async def close_what_is_old(seen: Seen, writer: asyncio.StreamWriter) -> None:
+        if upstream.connections == opened:
+            writer.close()
+            return
+        fresh.set()
+        await answer(b"fine")(seen, writer)
+
+    upstream.script = close_what_is_old
+    assert await one() == b"fine"
+    assert fresh.is_set()
+    assert upstream.connections == opened + 1
+
+
+async def test_a_fresh_connection_that_breaks_is_a_failure_and_not_asked_again(
+    client: Upstreams, upstream: RawUpstream
+) -> None:
+    upstream.script = raw(b"")  # it read the question: to ask again could charge twice
+    with pytest.raises(UpstreamBroken):
+        await send(client, spec(upstream.url))
+    assert len(upstream.seen) == 1
+
+
 async def test_an_answer_that_began_is_never_asked_for_again(
     client: Upstreams, upstream: RawUpstream
 ) -> None:
@@ -265,6 +300,18 @@ async def test_more_requests_than_connections_wait_their_turn(
     assert upstream.connections <= 3
 
 
+async def test_whoever_waits_for_a_connection_that_fails_to_open_tries_its_own(
+    client: Upstreams,
+) -> None:
+    server = RawUpstream()
+    url = await server.start()
+    await server.stop()
+    asked = [send(client, spec(url, connections=1)) for _ in range(5)]
+    async with asyncio.timeout(5):
+        ended = await asyncio.gather(*asked, return_exceptions=True)
+    assert [type(each) for each in ended] == [UpstreamUnreachable] * 5
+
+
 async def test_a_body_of_many_megabytes_goes_up_whole(
     client: Upstreams, upstream: RawUpstream
 ) -> None:
@@ -311,11 +358,18 @@ async def test_tls_is_verified(client: Upstreams) -> None:
             await send(client, spec(server.url))
 
 
-async def test_an_abort_under_tls_is_seen_at_once(client: Upstreams, tmp_path: object) -> None:
-    async with Tls() as server:
-        with server.authority.cert_pem.tempfile() as ca:
-            response = await send(client, spec(server.url, ca=ca))
+async def test_an_abort_under_tls_is_seen_within_100_ms(client: Upstreams) -> None:
+    # a polite TLS goodbye takes uvloop 30 s every time; a busy machine is not busy every time
+    took = []
+    for _ in range(10):
+        async with Tls() as server:
+            with server.authority.cert_pem.tempfile() as ca:
+                response = await send(client, spec(server.url, ca=ca))
             assert await response.read() == b"hello"
+            began = time.monotonic()
             response.close()
-            # a polite TLS goodbye may take uvloop 30 s; an abort must not
-            await asyncio.wait_for(server.gone.wait(), 1)
+            await asyncio.wait_for(server.gone.wait(), 5)
+            took.append(time.monotonic() - began)
+        if took[-1] < 0.1:
+            return
+    pytest.fail(f"not once within 100 ms: {took}")

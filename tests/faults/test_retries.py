@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
 
+from sidecar.attempt import Attempt, Step
+from sidecar.trial import Trial
 from tests.conftest import Running, Start, config_for
 from tests.support.raw_upstream import (
     ANSWER,
@@ -145,3 +148,63 @@ async def test_a_caller_who_leaves_takes_both_along(
             await asyncio.sleep(0.01)
     asking.cancel()
     await asyncio.wait_for(asyncio.gather(upstream.gone.wait(), second.gone.wait()), 10)
+
+
+async def test_a_hedge_that_begins_as_the_caller_leaves_is_let_go_too(
+    start: Start, upstream: RawUpstream, second: RawUpstream, tmp_path: Path
+) -> None:
+    sidecar = await hedging(start, upstream, second, tmp_path / "log.jsonl")
+    upstream.script = raw(60.0)
+    second.script = raw(STREAM_HEAD, chunk(event({"content": "x"})), 60.0)  # begins, and goes on
+    ask_one, asking = Trial.of, asyncio.Event()
+
+    async def leave_as_it_begins(trial: Trial, step: Step) -> Attempt | None:
+        attempt = await ask_one(trial, step)
+        if attempt is not None:
+            (request,) = (t for t in asyncio.all_tasks() if "Dispatcher.dispatch" in _stack(t))
+            request.cancel()  # the very moment: its answer is here, and it has not seen it
+            asking.set()
+        return attempt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Trial, "of", leave_as_it_begins)
+        left = asyncio.ensure_future(ask(sidecar, stream=True))
+        await asyncio.wait_for(asking.wait(), 10)
+        await asyncio.wait_for(asyncio.gather(upstream.gone.wait(), second.gone.wait()), 10)
+    await asyncio.gather(left, return_exceptions=True)
+    health = sidecar.app.runtime.dispatcher.health
+    specs = sidecar.app.runtime.snapshot.upstreams()
+    assert {health.of(spec).in_flight for spec in specs} == {0}
+
+
+def _stack(task: asyncio.Task[Any]) -> list[str]:
+    """What a task is within, by name: its own coroutine and those that it awaits."""
+    names, at = [], task.get_coro()
+    while at is not None:
+        names.append(getattr(at, "__qualname__", ""))
+        at = getattr(at, "cr_await", None)
+    return names
+
+
+async def test_a_hedge_does_not_ask_again_before_it_may(
+    start: Start, upstream: RawUpstream
+) -> None:
+    sidecar = await one(start, upstream, retries=1, hedge_after_s=0.05)
+    upstream.script = first(SOON, 1)
+    loop = asyncio.get_running_loop()
+    small = sidecar.app.runtime.snapshot.models["small"]
+    began = loop.time()
+    held = raw(60.0)
+
+    async def play(seen: Seen, writer: asyncio.StreamWriter) -> None:
+        if len(upstream.seen) == 1:
+            # while it is slow, another request is told to come again in a second
+            health = sidecar.app.runtime.dispatcher.health
+            health.failed(health.of(small.upstream), time.monotonic(), 1.0)
+            await held(seen, writer)
+        await answer()(seen, writer)
+
+    upstream.script = play
+    assert (await ask(sidecar)).json == ANSWER
+    assert loop.time() - began > 0.9
+    assert len(upstream.seen) == 2

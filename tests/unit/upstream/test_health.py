@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sidecar.upstream.health import Health, retry_after
 from tests.support.builders import spec
@@ -99,17 +103,58 @@ def test_retry_after_is_heeded_within_reason() -> None:
     assert health.pick((A,), (), 71.0) == A
 
 
+def test_a_burst_that_fails_as_one_opens_the_breaker_as_one() -> None:
+    health = Health()
+    burst = [health.begin(A) for _ in range(100)]  # all under way when the upstream blinks
+    for replica in burst:
+        health.ended(replica)
+        health.failed(replica, 0.0)
+    assert health.pick((A,), (), 0.9) is None
+    assert health.pick((A,), (), 1.0) == A  # and not after the half a minute of many probes
+
+
+NOW = datetime(2026, 10, 21, 7, 28, 0, tzinfo=UTC).timestamp()
+
+
 @pytest.mark.parametrize(
     ("value", "seconds"),
     [
         (None, None),
+        ("", None),
         ("3", 3.0),
         (" 12 ", 12.0),
         ("0", 0.0),
-        ("Wed, 21 Oct 2026 07:28:00 GMT", None),
+        ("1.5", 1.5),
+        ("Wed, 21 Oct 2026 07:28:30 GMT", 30.0),
+        ("Wed, 21 Oct 2026 07:28:30 -0000", 30.0),
+        ("Wednesday, 21-Oct-26 07:28:30 GMT", 30.0),  # the obsolete forms count too
+        ("Wed Oct 21 07:28:30 2026", 30.0),
+        ("Wed, 21 Oct 2015 07:28:00 GMT", 0.0),
+        ("Wed, 21 Oct 99999 07:28:00 GMT", None),
         ("-1", None),
-        ("9" * 400, 999999.0),
+        ("soon", None),
+        ("1, 2", None),  # the header twice
+        ("\u00b2", None),  # a digit to Python, and no number
+        ("\u0663", None),
+        ("nan", None),
+        ("1e9", None),
+        ("9" * 400, math.inf),
     ],
 )
-def test_a_retry_after_in_seconds_is_read(value: str | None, seconds: float | None) -> None:
-    assert retry_after(value) == seconds
+def test_a_retry_after_is_read_in_both_forms(value: str | None, seconds: float | None) -> None:
+    assert retry_after(value, NOW) == seconds
+
+
+def test_an_endless_retry_after_is_heeded_within_reason() -> None:
+    health = Health()
+    replica = health.begin(A)
+    health.ended(replica)
+    health.failed(replica, 0.0, retry_after("9" * 400, NOW))
+    assert health.pick((A,), (), 59.0) is None
+    assert health.pick((A,), (), 60.0) == A
+
+
+@given(st.text(max_size=60) | st.sampled_from(["Wed, 21 Oct", ":", "GMT"]))
+def test_whatever_a_retry_after_says_it_raises_nothing(value: str) -> None:
+    seconds = retry_after(value, NOW)
+    assert seconds is None or seconds >= 0.0
