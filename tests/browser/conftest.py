@@ -10,6 +10,9 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import Running
+from tests.support.wire import chat, exchange, post
+
 playwright = pytest.importorskip("playwright.async_api", reason="playwright is not installed")
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
@@ -35,6 +38,11 @@ class Visit:
 
 
 Open = Callable[..., Awaitable[Visit]]
+
+
+async def ask(sidecar: Running, text: str = "hello", **fields: Any) -> int:
+    """What an app asks, so that there is something to see."""
+    return (await exchange(sidecar.app.listen, post(chat(text, **fields)))).status
 
 
 @pytest.fixture

@@ -11,17 +11,11 @@ import yaml
 from aiohttp import web
 
 from sidecar.runtime import Mode
-from tests.browser.conftest import Open
-from tests.conftest import Running, Start
+from tests.browser.conftest import Open, ask
+from tests.conftest import Start
 from tests.support.raw_upstream import RawUpstream, answer
-from tests.support.wire import chat, exchange, post
 
-PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True}
 LOST = ("Failed to load resource",)  # Chromium's own note of a failed request
-
-
-async def ask(sidecar: Running, text: str = "hello", **fields: Any) -> int:
-    return (await exchange(sidecar.app.listen, post(chat(text, **fields)))).status
 
 
 async def test_an_idle_sidecar_says_how_to_begin(
@@ -61,6 +55,7 @@ async def test_decisions_show_with_their_reasons_and_what_they_saved(
     await at.expect("#spent").to_have_text("$0.000294")
     await at.expect("#k-requests").to_have_text("4")
     await at.expect("#models").to_contain_text("25.0 %")
+    await at.expect("#k-p50").to_contain_text("last minute")
     await at.expect("#reasons").to_contain_text("the policy weighed chance against price")
     await at.expect("#latency svg").to_have_attribute("aria-label", re.compile("^4 decisions"))
 
@@ -159,6 +154,36 @@ async def test_a_reload_tells_what_it_took_and_what_it_refused(
     await at.page.locator("#reload").click()
     await at.expect("#toasts").to_contain_text("no model is called 'nobody'")
     await at.expect("#fact-config").to_contain_text("generation 2")
+
+
+async def test_after_a_reload_the_filter_offers_the_models_that_are_left(
+    start: Start, config: dict[str, Any], visit: Open
+) -> None:
+    config["models"]["old"] = config["models"]["large"]
+    sidecar = await start(config)
+    at = await visit(sidecar.admin)
+    await ask(sidecar, model="old")
+    await ask(sidecar)
+    await at.expect("#feed > li").to_have_count(2)
+    await at.page.locator("#f-model").select_option("old")
+    await at.expect("#feed > li").to_have_count(1)
+    config["models"]["new"] = config["models"].pop("old")
+    sidecar.app.runtime.config_file.write_text(yaml.safe_dump(config))
+    await at.page.locator("#reload").click()
+    await at.expect("#fact-config").to_contain_text("generation 2")
+    await at.expect("#feed > li").to_have_count(2)  # what it chose is gone: all show again
+    offered = await at.page.locator("#f-model option").all_inner_texts()
+    assert offered[0] == "All models"
+    assert sorted(offered[1:]) == ["large", "new", "small"]
+    assert await at.page.locator("#f-model").input_value() == ""
+    # a choice that is still there outlives a reload
+    await at.page.locator("#f-model").select_option("small")
+    del config["models"]["new"]
+    sidecar.app.runtime.config_file.write_text(yaml.safe_dump(config))
+    await at.page.locator("#reload").click()
+    await at.expect("#fact-config").to_contain_text("generation 3")
+    assert await at.page.locator("#f-model").input_value() == "small"
+    await at.expect("#feed > li").to_have_count(1)
 
 
 async def test_draining_and_a_lost_sidecar_are_said(
@@ -266,82 +291,3 @@ async def test_the_dashboard_does_not_show_in_a_frame_of_another_page(
         await at.settled()
     finally:
         await runner.cleanup()
-
-
-_UNNAMED = """() => [...document.querySelectorAll('button, a[href], input, select, textarea')]
-  .filter((each) => each.checkVisibility())
-  .filter((each) => !(each.getAttribute('aria-label') || each.textContent.trim()
-    || (each.labels && [...each.labels].some((label) => label.textContent.trim()))))
-  .map((each) => each.outerHTML)"""
-
-# The contrast of each text with what is behind it, by WCAG 2's formula.
-_FAINT = """() => {
-  const canvas = new OffscreenCanvas(1, 1).getContext('2d', { willReadFrequently: true });
-  const rgba = (colour) => { canvas.clearRect(0, 0, 1, 1); canvas.fillStyle = colour;
-    canvas.fillRect(0, 0, 1, 1); return [...canvas.getImageData(0, 0, 1, 1).data]; };
-  const light = ([r, g, b]) => [r, g, b].map((c) => c / 255)
-    .map((c) => (c <= 0.03928 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4))
-    .reduce((sum, c, i) => sum + c * [0.2126, 0.7152, 0.0722][i], 0);
-  const behind = (each) => { for (let at = each; at; at = at.parentElement) {
-    const colour = rgba(getComputedStyle(at).backgroundColor);
-    if (colour[3] === 255) return colour; } return [255, 255, 255, 255]; };
-  const found = [];
-  for (const each of document.querySelectorAll('body *')) {
-    const own = [...each.childNodes].some((n) => n.nodeType === 3 && n.textContent.trim());
-    if (!own || !each.checkVisibility() || each.closest('.sr, .skip, option, .fresh')) continue;
-    const style = getComputedStyle(each);
-    const [a, b] = [light(rgba(style.color)), light(behind(each))];
-    const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
-    if (ratio < 4.5) found.push(`${each.className || each.tagName}: ${ratio.toFixed(2)}`);
-  }
-  return found;
-}"""
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-async def test_it_reads_well_in_either_theme_and_every_control_has_a_name(
-    start: Start, config: dict[str, Any], visit: Open, scheme: str
-) -> None:
-    sidecar = await start(config)
-    for text in ("hello", "HARD"):
-        await ask(sidecar, text)
-    at = await visit(sidecar.admin, color_scheme=scheme, reduced_motion="reduce")
-    await at.expect("#feed > li").to_have_count(2)
-    await at.page.locator("#feed button.row").first.click()
-    await at.page.get_by_role("button", name="A greeting").click()
-    await at.expect("#story .verdict").to_be_visible()
-    assert await at.page.evaluate(_FAINT) == []
-    assert await at.page.evaluate(_UNNAMED) == []
-    await at.page.locator("#kill").click()
-    assert await at.page.evaluate(_FAINT) == []
-    await at.page.keyboard.press("Escape")
-    # the theme can be chosen, and stays chosen
-    before = await at.page.evaluate("getComputedStyle(document.body).backgroundColor")
-    other = {"light": "dark", "dark": "light"}[scheme]
-    while await at.page.locator("html").get_attribute("data-theme") != other:
-        await at.page.locator("#theme").click()
-    await at.page.reload()
-    after = await at.page.evaluate("getComputedStyle(document.body).backgroundColor")
-    assert before != after
-
-
-async def test_on_a_phone_nothing_is_cut_off(
-    start: Start, config: dict[str, Any], visit: Open
-) -> None:
-    config["models"]["a-model-with-a-very-long-name-indeed/instruct-2026-11"] = config["models"][
-        "large"
-    ]
-    sidecar = await start(config)
-    await ask(sidecar)
-    await ask(sidecar, model="a-model-with-a-very-long-name-indeed/instruct-2026-11")
-    at = await visit(sidecar.admin, **PHONE)
-    await at.expect("#feed > li").to_have_count(2)
-    await at.page.locator("#feed button.row").first.tap()
-    assert await at.page.evaluate("document.documentElement.scrollWidth") <= 390
-    cut = await at.page.evaluate(
-        "[...document.querySelectorAll('main *')].filter((e) => e.checkVisibility() && "
-        "e.getBoundingClientRect().right > 391).map((e) => e.outerHTML.slice(0, 80))"
-    )
-    assert cut == []
-    await at.page.locator("#kill").tap()
-    await at.expect("#ask-kill").to_be_in_viewport()

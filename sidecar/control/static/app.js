@@ -4,7 +4,7 @@ import { Poll, ask, keep } from "./api.js";
 import { Feed } from "./feed.js";
 import { Figures } from "./figures.js";
 import { Try } from "./try.js";
-import { clock, count, el, usd } from "./words.js";
+import { clock, count, el, prices } from "./words.js";
 
 const at = (id) => document.getElementById(id);
 const feed = new Feed();
@@ -85,18 +85,22 @@ const poll = new Poll({ news, lost, locked });
 at("kill").addEventListener("click", () => {
   if (!last) return;
   const models = last.figures.models;
+  const priced = prices(models);
   at("kill-fault").textContent = "";
   at("kill-choices").replaceChildren(el("legend", {}, "Model"), ...models.map((model, i) =>
     el("label", { class: `choice m${i % 6}` },
       el("input", { type: "radio", name: "model", value: model.name, checked: i === models.length - 1 }),
       el("i", { class: "dot", "aria-hidden": "true" }),
       el("span", {}, model.name),
-      el("small", {}, `${usd(model.price.input)} in, ${usd(model.price.output)} out a million`))));
+      el("small", {}, priced[i]))));
   at("ask-kill").showModal();
+  const chosen = at("kill-choices").querySelector("input:checked");
+  if (chosen) chosen.focus();  // among many it is scrolled to
 });
 
 at("kill-yes").addEventListener("click", async () => {
   const chosen = at("kill-choices").querySelector("input:checked");
+  if (!chosen) return;
   try {
     await ask("/admin/kill-switch", { method: "POST", body: { model: chosen.value } });
     at("ask-kill").close();

@@ -1,6 +1,6 @@
 // The latest decisions, newest first, each of which opens to its whole chain of reasons.
 
-import { because, clock, count, el, ms, percent, tone, usd } from "./words.js";
+import { because, clock, count, decimals, el, ms, percent, tone, usd } from "./words.js";
 
 const KEPT = 300;
 const SHOWN = 120;
@@ -47,23 +47,20 @@ export class Feed {
     const first = this.rows.length === 0;
     this.rows = [...fresh.reverse(), ...this.rows].slice(0, KEPT);
     this.seen = new Set([...this.rows, ...this.held].map((row) => row.request_id));
-    this.choices(this.reason, fresh.map((row) => row.answered), "All reasons");
+    choices(this.reason, [...new Set(this.rows.map((row) => row.answered))].sort(), "All reasons");
     const matching = fresh.filter((row) => this.matches(row));
     this.list.prepend(...matching.slice(0, SHOWN).map((row) => this.entry(row, !first)));
     while (this.list.children.length > SHOWN) this.list.lastElementChild.remove();
     this.empty();
   }
 
+  // The configured models, as of now: a reload may bring some and take others away.
   models(names) {
+    const before = this.model.value;
+    if (!choices(this.model, names, "All models")) return;
+    this.tones.clear();
     names.forEach((name, i) => this.tones.set(name, i % 6));
-    this.choices(this.model, names, "All models");
-  }
-
-  choices(select, names, all) {
-    const known = new Set([...select.options].map((option) => option.value));
-    const more = [...new Set(names)].filter((name) => !known.has(name));
-    if (!known.size) select.append(el("option", { value: "" }, all));
-    select.append(...more.map((name) => el("option", { value: name }, name)));
+    if (this.model.value !== before || this.rows.length) this.draw();
   }
 
   matches(row) {
@@ -100,7 +97,7 @@ export class Feed {
     const more = el("div", { class: "more", hidden: true, id: `more-${row.request_id}` });
     const button = el("button", { class: "row", type: "button", "aria-expanded": "false", "aria-controls": more.id },
       el("time", { datetime: row.time }, clock(row.time)),
-      el("span", { class: `model m${this.tones.get(row.model) ?? 5}` }, el("i", { "aria-hidden": "true" }), el("span", {}, row.model)),
+      el("span", { class: `model ${hue(this.tones, row.model)}`, title: row.model }, el("i", { "aria-hidden": "true" }), el("span", {}, row.model)),
       el("span", {}, el("span", { class: `tag ${tone(row.answered)}`, title: because(row.answered) }, row.answered)),
       prompt,
       cell("decided in", ms(row.ms.decision)),
@@ -113,6 +110,9 @@ export class Feed {
       if (!more.childElementCount) more.append(...this.chain(row));
       more.hidden = !more.hidden;
       button.setAttribute("aria-expanded", String(!more.hidden));
+      if (more.hidden) return;
+      more.scrollIntoView({ block: "nearest" });
+      button.scrollIntoView({ block: "nearest" }); // of a long story, its head
     });
     return el("li", { class: fresh ? "entry fresh" : "entry" }, button, more);
   }
@@ -135,6 +135,16 @@ export class Feed {
       el("dl", { class: "details" }, ...facts.filter(([, value]) => value).map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, String(value))))),
     ].filter(Boolean);
   }
+}
+
+// Offer exactly `names`, and keep what was chosen while it is among them. Whether any changed.
+function choices(select, names, all) {
+  const offered = [...select.options].slice(1).map((option) => option.value);
+  if (offered.join("\n") === names.join("\n")) return false;
+  const chosen = select.value;
+  select.replaceChildren(el("option", { value: "" }, all), ...names.map((name) => el("option", { value: name }, name)));
+  select.value = names.includes(chosen) ? chosen : "";
+  return true;
 }
 
 function cell(name, text, kind = "") {
@@ -165,16 +175,22 @@ export function chain(steps) {
   return el("ol", { class: "chain" }, ...steps.map(([stage, verdict]) => el("li", { "data-stage": stage }, el("b", {}, stage), el("span", {}, verdict))));
 }
 
+// A configured model's colour; none for one that a reload took away.
+export function hue(tones, name) {
+  return tones.has(name) ? `m${tones.get(name)}` : "";
+}
+
 export function candidates(rows, chosen, tones) {
   if (!rows.length) return null;
+  const digits = decimals(rows.map((row) => row.cost_usd));
   return el("ul", { class: "candidates", "aria-label": "Candidates" }, ...rows.map((row) => {
     const chance = row.p ?? row.probability;
     const bar = el("i");
     bar.style.width = `${Math.round(100 * (chance ?? 0))}%`;
-    return el("li", { class: `m${tones.get(row.model) ?? 5}${row.model === chosen ? " chosen" : ""}` },
-      el("span", { class: "who" }, row.model, row.model === chosen ? el("em", {}, "chosen") : null),
+    return el("li", { class: `${hue(tones, row.model)}${row.model === chosen ? " chosen" : ""}` },
+      el("span", { class: "who", title: row.model }, el("span", {}, row.model), row.model === chosen ? el("em", {}, "chosen") : null),
       el("span", { class: "track" }, bar),
       el("span", { class: "n" }, chance === null || chance === undefined ? "not asked" : `${percent(chance)} suffices`),
-      el("span", { class: "n faint" }, `${usd(row.cost_usd)} expected`));
+      el("span", { class: "n faint" }, `${usd(row.cost_usd, digits)} expected`));
   }));
 }

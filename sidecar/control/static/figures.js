@@ -1,16 +1,29 @@
 // Everything above the decisions: money, key figures, charts, health.
 
 import { histogram, quantile, spark } from "./charts.js";
-import { because, count, el, ms, percent, plural, span, tone, usd } from "./words.js";
+import { because, count, decimals, el, ms, percent, plural, prices, span, tone, usd } from "./words.js";
 
 const ROOM = 120;
+const MANY = 6; // models that are shown a line each beyond this
+const REASONS = 8;
+const RECENT_S = 60;
 const at = (id) => document.getElementById(id);
 const write = (id, text) => { if (at(id).textContent !== text) at(id).textContent = text; };
+
+// Draw anew only what has changed: a selection, a scroll and a hint under the pointer stay.
+const drawn = new Map();
+function list(id, shown, make) {
+  const said = JSON.stringify(shown);
+  if (drawn.get(id) === said) return;
+  drawn.set(id, said);
+  at(id).replaceChildren(...make());
+}
 
 export class Figures {
   constructor() {
     this.rates = [];
     this.before = null;
+    this.minute = []; // [when, decisions by bucket] of the last one
     this.last = null;
     addEventListener("resize", () => { if (this.last) this.chart(this.last); });
   }
@@ -28,14 +41,15 @@ export class Figures {
   money(f) {
     const saved = f.cost_strong_usd - f.cost_usd;
     const share = f.cost_strong_usd > 0 ? saved / f.cost_strong_usd : 0;
-    write("saved", usd(saved));
+    const digits = decimals([f.cost_usd, f.cost_strong_usd], 1, 0.01);
+    write("saved", usd(saved, digits));
     write("saved-share", f.cost_strong_usd > 0 ? `${percent(share)} less than always the strongest` : "nothing spent yet");
-    write("spent", usd(f.cost_usd));
-    write("strong", usd(f.cost_strong_usd));
+    write("spent", usd(f.cost_usd, digits));
+    write("strong", usd(f.cost_strong_usd, digits));
     const most = Math.max(f.cost_usd, f.cost_strong_usd, 1e-12);
     at("bar-spent").style.width = `${(100 * f.cost_usd) / most}%`;
     at("bar-strong").style.width = `${(100 * f.cost_strong_usd) / most}%`;
-    at("versus").setAttribute("aria-label", `Spent ${usd(f.cost_usd)}; always the strongest would have cost ${usd(f.cost_strong_usd)}`);
+    at("versus").setAttribute("aria-label", `Spent ${usd(f.cost_usd, digits)}; always the strongest would have cost ${usd(f.cost_strong_usd, digits)}`);
     const left = [];
     if (f.unknown_cost) left.push(`${plural(f.unknown_cost, "answer")} whose tokens nobody counted`);
     if (f.attempts_failed) left.push(plural(f.attempts_failed, "failed attempt"));
@@ -58,7 +72,8 @@ export class Figures {
     const p99 = quantile(0.99, bounds, counts);
     const p50 = quantile(0.5, bounds, counts);
     write("k-p99", p99 === null ? "–" : ms(p99 * 1000));
-    write("k-p50", p50 === null ? `deadline ${ms(state.deadline_ms)}` : `median ${ms(p50 * 1000)}`);
+    const late = this.lately(now, bounds, counts);
+    write("k-p50", p50 === null ? `deadline ${ms(state.deadline_ms)}` : `since the start, median ${ms(p50 * 1000)}${late === null ? "" : ` · last minute ${ms(late * 1000)}`}`);
     at("k-p99").classList.toggle("trouble", p99 !== null && p99 * 1000 > state.deadline_ms);
     const share = f.answers ? f.failed / f.answers : 0;
     write("k-failed", f.answers ? percent(share) : "–");
@@ -68,26 +83,42 @@ export class Figures {
     write("k-queue", `${count(f.queue)} waiting to be read · ${count(f.hang_ups)} hung up`);
   }
 
+  // The p99 of the decisions of the last minute that this page has seen, in seconds.
+  lately(now, bounds, counts) {
+    if (this.minute.length && counts.some((value, i) => value < this.minute[0][1][i])) this.minute = []; // it began anew
+    this.minute.push([now, counts]);
+    while (this.minute.length > 2 && this.minute[1][0] <= now - RECENT_S) this.minute.shift();
+    const [, first] = this.minute[0];
+    return quantile(0.99, bounds, counts.map((value, i) => value - first[i]));
+  }
+
   chart({ figures: f, state }) {
     histogram(at("latency"), f.decision, state.deadline_ms);
     const rows = Object.entries(f.stages).filter(([, each]) => each.count);
     const order = ["parse", "session", "cache", "classify", "decide"];
     rows.sort(([a], [b]) => order.indexOf(a) - order.indexOf(b));
-    at("stages").replaceChildren(...rows.map(([stage, each]) => el("li", {}, el("span", {}, stage), el("b", {}, ms((1000 * each.sum_s) / each.count)))));
+    list("stages", rows, () => rows.map(([stage, each]) => el("li", {}, el("span", {}, stage), el("b", {}, ms((1000 * each.sum_s) / each.count)))));
   }
 
   models(f) {
     const total = f.models.reduce((sum, model) => sum + model.answers, 0);
-    at("models").replaceChildren(...f.models.map((model, i) => {
+    const priced = prices(f.models);
+    const digits = decimals(f.models.map((model) => model.cost_usd));
+    const many = f.models.length > MANY;
+    const rows = f.models.map((model, i) => ({ model, i }));
+    if (many) rows.sort((a, b) => b.model.answers - a.model.answers || a.i - b.i);
+    at("models").classList.toggle("dense", many);
+    at("models").tabIndex = many ? 0 : -1; // it scrolls, by keyboard too
+    list("models", [total, f.models], () => rows.map(({ model, i }) => {
       const share = total ? model.answers / total : 0;
       const bar = el("i");
       bar.style.width = `${100 * share}%`;
-      return el("li", { class: `m${i % 6}` },
-        el("span", { class: "who" }, el("i", { class: "dot", "aria-hidden": "true" }), model.name),
-        el("span", { class: "n" }, `${total ? percent(share) : "–"}`),
+      return el("li", { class: `m${i % 6}`, title: `${model.name}: ${priced[i]}` },
+        el("span", { class: "who" }, el("i", { class: "dot", "aria-hidden": "true" }), el("span", {}, model.name)),
+        el("span", { class: "n" }, total ? percent(share) : "–"),
         el("span", { class: "track" }, bar),
-        el("span", { class: "faint left" }, `${usd(model.price.input)} in, ${usd(model.price.output)} out a million`),
-        el("span", { class: "faint n" }, usd(model.cost_usd)));
+        el("span", { class: "faint left" }, priced[i]),
+        el("span", { class: "faint n" }, usd(model.cost_usd, digits)));
     }));
   }
 
@@ -95,10 +126,12 @@ export class Figures {
     const rows = Object.entries(f.reasons).sort(([, a], [, b]) => b - a);
     const total = rows.reduce((sum, [, value]) => sum + value, 0);
     if (!rows.length) {
-      at("reasons").replaceChildren(el("li", { class: "faint none" }, "Nothing was decided yet."));
+      list("reasons", rows, () => [el("li", { class: "faint none" }, "Nothing was decided yet.")]);
       return;
     }
-    at("reasons").replaceChildren(...rows.slice(0, 8).map(([reason, value]) => {
+    const shown = rows.slice(0, REASONS);
+    const left = rows.length - shown.length;
+    list("reasons", rows, () => [...shown.map(([reason, value]) => {
       const bar = el("i");
       bar.style.width = `${(100 * value) / total}%`;
       return el("li", { title: because(reason) },
@@ -106,11 +139,11 @@ export class Figures {
         el("span", { class: "n" }, count(value)),
         el("span", { class: "track" }, bar),
         el("span", { class: "faint left" }, because(reason)));
-    }));
+    }), left ? el("li", { class: "faint none" }, `and ${plural(left, "rarer reason")}`) : ""]);
   }
 
   upstreams(rows, workers) {
-    at("upstreams").replaceChildren(...rows.map((row) => {
+    list("upstreams", [rows, workers], () => rows.map((row) => {
       const rests = row.resting > 0;
       const some = rests && row.resting < workers;
       return el("li", { class: rests ? "rests" : "" },

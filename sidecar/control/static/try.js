@@ -1,7 +1,7 @@
 // A prompt decided as a request would be, with every reason on the way.
 
 import { ask } from "./api.js";
-import { candidates, chain } from "./feed.js";
+import { candidates, chain, hue } from "./feed.js";
 import { because, count, el, ms, percent, tone } from "./words.js";
 
 export class Try {
@@ -53,7 +53,7 @@ export class Try {
     const facts = [
       ["Input", `at most ${count(said.input_tokens_bound)} tokens`],
       ["Needs", said.needs.join(", ")],
-      ["Falls back to", said.fallbacks.join(", then ")],
+      ["Falls back to", said.fallbacks.join(said.fallbacks.length > 3 ? ", " : ", then ")],
       ["Took", Object.entries(said.timings_ms).map(([stage, spent]) => `${stage} ${ms(spent)}`).join(" · ")],
     ];
     if (reading) {
@@ -67,7 +67,7 @@ export class Try {
       );
     }
     return [
-      el("p", { class: `verdict m${this.tones.get(said.model) ?? 5}` }, el("i", { class: "dot", "aria-hidden": "true" }), el("b", {}, said.model), el("span", { class: `tag ${tone(said.reason)}` }, said.reason), el("span", { class: "faint" }, because(said.reason))),
+      el("p", { class: `verdict ${hue(this.tones, said.model)}` }, el("i", { class: "dot", "aria-hidden": "true" }), el("b", {}, said.model), el("span", { class: `tag ${tone(said.reason)}` }, said.reason), el("span", { class: "faint" }, because(said.reason))),
       chain(said.steps.map((step) => [step.stage, step.verdict])),
       candidates(said.candidates, said.model, this.tones),
       el("dl", { class: "details" }, ...facts.filter(([, value]) => value).map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value)))),

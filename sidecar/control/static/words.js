@@ -1,13 +1,28 @@
 // Numbers and names as people read them.
 
-export function usd(value) {
+// Amounts that stand in one column have the same number of decimals, so that they line up;
+// six, which is a request's scale, unless `decimals` of the column says otherwise.
+export function usd(value, digits = 6) {
   if (value === null || value === undefined) return "unknown";
   const sign = value < 0 ? "−" : "";
   const size = Math.abs(value);
   if (size === 0) return "$0";
-  if (size < 0.000001) return `${sign}<$0.000001`;
-  const digits = size >= 100 ? 0 : size >= 1 ? 2 : size >= 0.01 ? 4 : 6;
-  return sign + "$" + size.toLocaleString("en-US", { minimumFractionDigits: digits === 6 ? 6 : Math.min(2, digits), maximumFractionDigits: digits });
+  const least = 10 ** -digits;
+  if (size < least / 2) return `${sign}<$${least.toFixed(digits)}`;
+  return `${sign}$${size.toLocaleString("en-US", { minimumFractionDigits: digits, maximumFractionDigits: digits })}`;
+}
+
+// How many decimals suit all of `values`: cents from `cents` dollars on, four from `fine`.
+export function decimals(values, cents = 100, fine = 1) {
+  const most = Math.max(0, ...values.map(Math.abs));
+  return most >= cents ? 2 : most >= fine ? 4 : 6;
+}
+
+// What a million tokens of each model cost, in words that line up.
+export function prices(models) {
+  const shown = (value) => (String(Number(value.toFixed(6))).split(".")[1] || "").length;
+  const digits = Math.max(2, ...models.flatMap(({ price }) => [shown(price.input), shown(price.output)]));
+  return models.map(({ price }) => `${usd(price.input, digits)} in, ${usd(price.output, digits)} out a million`);
 }
 
 export function count(value) {
