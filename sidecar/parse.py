@@ -44,6 +44,7 @@ def parse(received: Received) -> Call:
         temperature=asked.temperature,
         stateful=asked.stateful,
         continues=asked.continues,
+        largest_tokens=asked.largest_tokens,
         hints=wishes,
         passed=received.head.passed,
         query=received.query,

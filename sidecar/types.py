@@ -166,6 +166,8 @@ class Call:
     temperature: float | None = None  # as asked
     stateful: bool = False  # it continues or leaves something at the upstream
     continues: str | None = None  # the id of the answer that it goes on with
+    # a bound of the largest of several inputs, where each has a model's window to itself
+    largest_tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,7 +52,7 @@ class Table:
 
     def able(self, call: Call) -> Able:
         """Who can serve ``call``."""
-        wanted = call.input_tokens + (call.max_output_tokens or 0)
+        wanted = capability.wanted_room(call)
         kind = (call.needs, call.dialect, bisect_left(self._rooms, wanted))
         found = self._kinds.get(kind)
         if found is None:

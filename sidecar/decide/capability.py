@@ -15,7 +15,7 @@ def missing(call: Call, model: ModelSpec) -> tuple[str, ...]:
     if call.dialect not in model.dialects:
         lack.append(f"{call.dialect} dialect")
     if not has_room(call, model):
-        wanted = model.context - room(model) + call.input_tokens + (call.max_output_tokens or 0)
+        wanted = model.context - room(model) + wanted_room(call)
         lack.append(f"room for {wanted} tokens")
     return tuple(lack)
 
@@ -25,8 +25,14 @@ def room(model: ModelSpec) -> int:
     return model.context - (model.overrides.tokens if model.overrides is not None else 0)
 
 
+def wanted_room(call: Call) -> int:
+    """Tokens that must fit into a model's window at once."""
+    asked = call.input_tokens if call.largest_tokens is None else call.largest_tokens
+    return asked + (call.max_output_tokens or 0)
+
+
 def has_room(call: Call, model: ModelSpec) -> bool:
-    return call.input_tokens + (call.max_output_tokens or 0) <= room(model)
+    return wanted_room(call) <= room(model)
 
 
 def lacks(call: Call, models: Iterable[ModelSpec]) -> dict[str, tuple[str, ...]]:

@@ -37,6 +37,7 @@ class Asked:
     temperature: float | None = None
     stateful: bool = False  # it continues or leaves something at the upstream
     continues: str | None = None  # the id of the answer that it goes on with
+    largest_tokens: int | None = None  # a bound, where it is several inputs at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +98,11 @@ class Dialect(Protocol):
         ...
 
 
+def text_bound(size: int) -> int:
+    """An upper bound of the tokens of so many bytes of text."""
+    return size // 3
+
+
 def input_bound(body_bytes: int, asked: Asked) -> int:
     """An upper bound of the input's tokens, from byte counts alone.
 
@@ -105,7 +111,7 @@ def input_bound(body_bytes: int, asked: Asked) -> int:
     its few framing tokens, and each picture, clip or file is taken as 1,500.
     """
     text = max(0, body_bytes - asked.media_bytes)
-    return text // 3 + 4 * asked.messages + 1500 * asked.prompt.media
+    return text_bound(text) + 4 * asked.messages + 1500 * asked.prompt.media
 
 
 __all__ = [
@@ -119,4 +125,5 @@ __all__ = [
     "Dialect",
     "Event",
     "input_bound",
+    "text_bound",
 ]

@@ -34,8 +34,18 @@ _PARTS: Final[Mapping[str, str]] = {
     "refusal": "",
     "image_url": base.VISION,
     "video_url": base.VISION,
+    "audio_url": base.AUDIO,
     "input_audio": base.AUDIO,
     "file": base.FILES,
+    "document_url": base.FILES,
+}
+# What a part of a type that is not known here would need, by a word of its name.
+_WORDS: Final[Mapping[str, str]] = {
+    "image": base.VISION,
+    "video": base.VISION,
+    "audio": base.AUDIO,
+    "file": base.FILES,
+    "document": base.FILES,
 }
 _SPEAKERS: Final = ("user", "assistant", "system", "developer")
 # Fields that the router does not act on but whose type the API fixes: a wrong
@@ -110,7 +120,7 @@ def _read_message(tally: Tally, message: dict[str, Any], where: str) -> None:
         tally.say(role, "\n".join(filter(None, texts)))
     elif content is not None:
         raise BadRequest(f"`{where}` must be a string or an array of content parts.", param=where)
-    elif acts or (role == "assistant" and (message.get("refusal") or message.get("audio"))):
+    elif acts or (role == "assistant" and _says_otherwise(message)):
         tally.say(role, "")
     else:
         raise BadRequest(
@@ -123,17 +133,25 @@ def _read_message(tally: Tally, message: dict[str, Any], where: str) -> None:
         tally.result()
 
 
+def _says_otherwise(message: Mapping[str, Any]) -> bool:
+    """Whether an assistant's message without content holds something else: a refusal, audio,
+    or a field that only some upstreams have, as the reasoning before a call."""
+    return any(value for key, value in message.items() if key not in {"role", "content", "name"})
+
+
 def _read_part(tally: Tally, part: object, where: str) -> str:
-    """The text of one content part; a picture, clip or file is noted."""
+    """The text of one content part; a picture, clip or file is noted.
+
+    A type that is not known here is the upstream's affair, as a field is.
+    """
     if not isinstance(part, dict):
         raise BadRequest(f"`{where}` must be an object with a `type`.", param=where)
-    kind = part.get("type")
-    need = _PARTS.get(kind) if isinstance(kind, str) else None
-    if not isinstance(kind, str) or need is None:
-        raise BadRequest(
-            f"`{where}.type` is not a known content part. Use one of: {', '.join(_PARTS)}.",
-            param=f"{where}.type",
-        )
+    kind = string(part, "type", where)
+    need = _PARTS.get(kind)
+    if need is None:
+        need = next((need for word, need in _WORDS.items() if word in kind), None)
+        if need is None:
+            return ""
     if need:
         tally.attach(need, part.get(kind))
         return ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from sidecar.dialects.base import Asked
+from sidecar.dialects.base import Asked, text_bound
 from sidecar.dialects.openai import Completion
 from sidecar.dialects.reading import (
     BOOLEAN,
@@ -44,8 +44,11 @@ class CompletionsDialect(Completion):
     def read(self, body: dict[str, Any]) -> Asked:
         check(body, _TYPES)
         tally = Tally()
-        tally.say("user", prompt_text(body.get("prompt"), "prompt"))
+        # null is a prompt too: the model begins a text of its own
+        null = "prompt" in body and body["prompt"] is None
+        tally.say("user", "" if null else prompt_text(body.get("prompt"), "prompt"))
         tally.messages = 1
+        tally.largest_tokens = largest(body.get("prompt"))
         return tally.asked(body, body.get("max_tokens"))
 
 
@@ -60,4 +63,17 @@ def prompt_text(prompt: object, where: str) -> str:
             return ""
     raise BadRequest(
         f"`{where}` must be a string, or a non-empty array of strings or of tokens.", param=where
+    )
+
+
+def largest(prompt: object) -> int | None:
+    """A bound of the tokens of the largest of several prompts; None where it is one."""
+    if not isinstance(prompt, list) or not isinstance(prompt[0], str | list):
+        return None
+    return 4 + max(
+        len(each)
+        if isinstance(each, list)
+        else text_bound(len(each.encode("utf-8", "surrogatepass")))
+        for each in prompt
+        if isinstance(each, str | list)
     )

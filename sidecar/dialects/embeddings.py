@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from sidecar.dialects.base import Asked, Event
-from sidecar.dialects.completions import prompt_text
+from sidecar.dialects.completions import largest, prompt_text
 from sidecar.dialects.openai import OpenAI, answer_usage
 from sidecar.dialects.reading import INTEGER, STRING, Tally, Types, check, count
 from sidecar.types import Usage
@@ -27,6 +27,7 @@ class EmbeddingsDialect(OpenAI):
         tally = Tally()
         tally.say("user", prompt_text(body.get("input"), "input"))
         tally.messages = 1
+        tally.largest_tokens = largest(body.get("input"))
         return tally.asked(body, 0, stream=False)
 
     def event(self, data: bytes) -> Event:

@@ -20,6 +20,7 @@ from sidecar.dialects.reading import (
     Types,
     check,
     count,
+    detail,
     objects,
     string,
 )
@@ -50,6 +51,7 @@ _ERRORS: Final[Mapping[int, str]] = {
     405: "invalid_request_error",
     408: "invalid_request_error",
     413: "request_too_large",
+    417: "invalid_request_error",
     429: "rate_limit_error",
     431: "invalid_request_error",
     503: "overloaded_error",
@@ -146,13 +148,11 @@ def _read_message(tally: Tally, message: dict[str, Any], where: str) -> None:
         kind = string(block, "type", f"{where}.content[{i}]")
         if kind == "text":
             texts.append(string(block, "text", f"{where}.content[{i}]"))
-        elif kind in _MEDIA:
-            tally.attach(_MEDIA[kind], block.get("source"))
-        elif kind == "tool_use":
+        elif kind in _MEDIA or kind.endswith("tool_result"):  # a client's, or the API's own
+            result = result or kind == "tool_result"
+            _attachments(tally, block)
+        elif kind.endswith("tool_use"):
             tally.needs.add(base.TOOLS)
-        elif kind == "tool_result":
-            result = True
-            _read_result(tally, block.get("content"))
     # a tool that speaks in the user's name is no turn of the user's: that is an earlier one
     if texts or not result:
         tally.say(role, "\n".join(texts))
@@ -160,13 +160,24 @@ def _read_message(tally: Tally, message: dict[str, Any], where: str) -> None:
         tally.result()
 
 
-def _read_result(tally: Tally, content: object) -> None:
-    """Pictures and files in what a tool gave back."""
-    if isinstance(content, list):
-        for part in content:
-            need = _MEDIA.get(str(part.get("type"))) if isinstance(part, dict) else None
-            if need:
-                tally.attach(need, part.get("source"))
+def _attachments(tally: Tally, value: object, depth: int = 8) -> None:
+    """Pictures and files: a block that is one, and those in what a tool gave back.
+
+    As deep as the API puts them: what a caller nests further counts as text.
+    """
+    if isinstance(value, list) and depth:
+        for each in value:
+            _attachments(tally, each, depth - 1)
+    if not isinstance(value, dict) or not depth:
+        return
+    need, source = _MEDIA.get(str(value.get("type"))), value.get("source")
+    if need is None:
+        _attachments(tally, value.get("content"), depth - 1)
+    elif isinstance(source, dict) and source.get("type") in {"text", "content"}:
+        tally.attach(need, None)  # a document of plain text, as long to read as any
+        _attachments(tally, source.get("content"), depth - 1)
+    else:
+        tally.attach(need, source)
 
 
 def _usage_of(holder: object) -> Usage | None:
@@ -183,4 +194,5 @@ def _usage(usage: Mapping[str, Any]) -> Usage:
         input_tokens=None if fresh is None else fresh + (cached or 0) + (written or 0),
         cached_tokens=cached,
         output_tokens=count(usage.get("output_tokens")),
+        reasoning_tokens=detail(usage, "output_tokens_details", "thinking_tokens"),
     )

@@ -40,6 +40,8 @@ class Tally:
         self.in_tool_loop = False
         self.media = 0
         self.media_bytes = 0
+        self.largest_tokens: int | None = None
+        self.stateful = False  # it names something that an upstream keeps
         self.needs: set[str] = set()
 
     def say(self, role: str, text: str) -> None:
@@ -68,10 +70,14 @@ class Tally:
         self.needs.add(base.TOOLS)
 
     def attach(self, need: str, holder: object) -> None:
-        """Note a picture, clip or file, and what of the body it takes."""
+        """Note a picture, clip or file, and what of the body it takes.
+
+        A file of text is a file, and its bytes are as long to read as any text.
+        """
         self.needs.add(need)
         self.media += 1
-        self.media_bytes += media_size(holder)
+        if need != base.FILES or not _is_text(holder):
+            self.media_bytes += media_size(holder)
 
     def offer(self, tools: object, where: str) -> None:
         """Note the tools on offer."""
@@ -101,17 +107,25 @@ class Tally:
             needs=frozenset(self.needs),
             media_bytes=self.media_bytes,
             messages=self.messages,
-            max_output_tokens=max_output_tokens,
+            # some upstreams take -1 for "no limit"; a count below nothing would lower a bill
+            max_output_tokens=None if (max_output_tokens or 0) < 0 else max_output_tokens,
             temperature=body.get("temperature"),
-            stateful=not _STATE.isdisjoint(body) and any(map(body.get, _STATE)),
+            stateful=self.stateful or (not _STATE.isdisjoint(body) and any(map(body.get, _STATE))),
             continues=body.get("previous_response_id") or None,
+            largest_tokens=self.largest_tokens,
         )
 
 
 def _tool_name(tool: Mapping[str, Any]) -> str:
-    function = tool.get("function")
-    name = function.get("name") if isinstance(function, dict) else tool.get("name")
+    holder = tool.get("function") or tool.get("custom")
+    name = holder.get("name") if isinstance(holder, dict) else tool.get("name")
     return str(name or tool.get("type"))
+
+
+def _is_text(holder: object) -> bool:
+    """Whether a file's bytes stand in the body as text: a data URL of some kind of text."""
+    data = holder.get("file_data") if isinstance(holder, dict) else holder
+    return isinstance(data, str) and data[:10].lower() == "data:text/"
 
 
 def check(body: Mapping[str, Any], types: Types) -> None:

@@ -47,11 +47,14 @@ _TYPES: Final[Types] = {
 }
 _MEDIA: Final[Mapping[str, tuple[str, str]]] = {
     "input_image": (base.VISION, "image_url"),
+    "computer_screenshot": (base.VISION, "image_url"),
     "input_file": (base.FILES, "file_data"),
     "input_audio": (base.AUDIO, "input_audio"),
 }
 _LONGEST_ID: Final = 512  # characters: what is kept of an answer is small
 _ENDS: Final = frozenset({"response.completed", "response.incomplete"})
+# What the app would show, beside every kind of delta.
+_SHOWN: Final = "response.image_generation_call.partial_image"
 
 
 class ResponsesDialect(OpenAI):
@@ -82,14 +85,12 @@ class ResponsesDialect(OpenAI):
             tally.messages = len(items)
             for i, item in enumerate(items):
                 _read_item(tally, item, f"input[{i}]")
-        elif not (body.get("prompt") or body.get("previous_response_id")):
+        elif not any(map(body.get, ("prompt", "previous_response_id", "conversation"))):
             raise BadRequest(
                 "`input` must be a string or a non-empty array of items.", param="input"
             )
         tally.offer(body.get("tools"), "tools")
-        form = (body.get("text") or {}).get("format")
-        if isinstance(form, dict) and form.get("type") == "json_schema":
-            tally.needs.add(base.JSON_SCHEMA)
+        _read_format(tally, body.get("text"))
         return tally.asked(body, body.get("max_output_tokens"))
 
     def event(self, data: bytes) -> Event:
@@ -100,16 +101,16 @@ class ResponsesDialect(OpenAI):
             return Event()
         if not isinstance(kind, str):
             return Event()
-        if kind in {"error", "response.failed"}:
-            return Event(error=True)
         response = event.get("response")
-        if not isinstance(response, dict):
-            return Event(content=kind in _ENDS or kind.endswith(".delta"), done=kind in _ENDS)
+        usage, name = None, ""
+        if isinstance(response, dict):
+            said, name = response.get("usage"), _id(response)
+            usage = _usage(said) if isinstance(said, dict) else None
+        if kind in {"error", "response.failed"}:
+            return Event(error=True, usage=usage)  # what failed may be charged for all the same
         if kind in _ENDS:
-            usage = response.get("usage")
-            said = _usage(usage) if isinstance(usage, dict) else None
-            return Event(content=True, done=True, usage=said, answer_id=_id(response))
-        return Event(content=kind.endswith(".delta"), answer_id=_id(response))
+            return Event(content=True, done=True, usage=usage, answer_id=name)
+        return Event(content=kind.endswith(".delta") or kind == _SHOWN, answer_id=name)
 
     def usage(self, answer: bytes) -> Usage:
         usage = answer_usage(answer)
@@ -128,36 +129,71 @@ class ResponsesDialect(OpenAI):
             "code": fault.code,
             "message": str(fault),
             "param": fault.param,
+            "sequence_number": 0,  # the API's types require one; nothing goes by it here
             "request_id": request_id,
         }
         return b"event: error\ndata: " + orjson.dumps(said) + b"\n\n"
 
 
 def _read_item(tally: Tally, item: dict[str, Any], where: str) -> None:
-    kind = item.get("type", "message")
-    if kind != "message":  # a tool's call or its output, a reasoning item, a reference
-        if isinstance(kind, str) and "call" in kind:
-            if kind.endswith("_output"):
-                tally.result()
-            else:
-                tally.act()
+    kind = item.get("type")
+    if kind is None:
+        kind = "message" if "role" in item or "id" not in item else "item_reference"
+    if kind == "message":
+        role = string(item, "role", where)
+        content = item.get("content")
+        if isinstance(content, str):
+            tally.say(role, content)
+        else:
+            parts = objects(content, f"{where}.content")
+            texts = (_read_part(tally, p, f"{where}.content[{i}]") for i, p in enumerate(parts))
+            tally.say(role, "\n".join(filter(None, texts)))
+    elif isinstance(kind, str):
+        _read_act(tally, item, kind)
+
+
+def _read_part(tally: Tally, part: dict[str, Any], where: str) -> str:
+    """The text of one content part; a picture, clip or file is noted."""
+    kind = str(part.get("type"))
+    media = _MEDIA.get(kind)
+    if media:
+        tally.attach(media[0], part.get(media[1]))
+    elif isinstance(part.get("text"), str):
+        return str(part["text"])
+    elif kind in {"input_text", "output_text"}:
+        string(part, "text", where)
+    return ""
+
+
+def _read_act(tally: Tally, item: dict[str, Any], kind: str) -> None:
+    """What is no message: a tool's call or its output, more tools, a change of what is asked."""
+    if kind == "item_reference":
+        tally.stateful = True
+    if item.get("tools"):
+        tally.needs.add(base.TOOLS)
+    _read_format(tally, item.get("text"))
+    if "call" not in kind:
         return
-    role = string(item, "role", where)
-    content = item.get("content")
-    if isinstance(content, str):
-        tally.say(role, content)
+    if not kind.endswith("_output"):
+        tally.act()
+        if item.get("result"):  # a picture that was made, sent back to go on from
+            tally.attach(base.VISION, item["result"])
         return
-    texts = []
-    for i, part in enumerate(objects(content, f"{where}.content")):
-        kind = str(part.get("type"))
-        media = _MEDIA.get(kind)
+    output = item.get("output")
+    for part in output if isinstance(output, list) else [output]:
+        if not isinstance(part, dict):
+            continue
+        media = _MEDIA.get(str(part.get("type")))
         if media:
             tally.attach(media[0], part.get(media[1]))
-        elif isinstance(part.get("text"), str):
-            texts.append(part["text"])
-        elif kind in {"input_text", "output_text"}:
-            string(part, "text", f"{where}.content[{i}]")
-    tally.say(role, "\n".join(texts))
+    tally.result()
+
+
+def _read_format(tally: Tally, text: object) -> None:
+    """The form that the answer is to have."""
+    form = text.get("format") if isinstance(text, dict) else None
+    if isinstance(form, dict) and form.get("type") == "json_schema":
+        tally.needs.add(base.JSON_SCHEMA)
 
 
 def _id(response: Mapping[str, Any]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from typing import Any
 
 import anthropic
 import openai
@@ -60,6 +61,28 @@ async def test_embeddings_are_routed(client: openai.AsyncOpenAI, upstream: RawUp
     said = await client.embeddings.create(model="small", input="x", encoding_format="float")
     assert said.data[0].embedding == [0.5, 0.25]
     assert upstream.seen[0].line.startswith("POST /v1/embeddings ")
+
+
+@pytest.mark.parametrize("tokens", [False, True])
+async def test_a_batch_of_embeddings_has_the_window_to_each(
+    client: openai.AsyncOpenAI, upstream: RawUpstream, tokens: bool
+) -> None:
+    body = {
+        "object": "list",
+        "model": "m",
+        "data": [{"object": "embedding", "index": i, "embedding": [0.5]} for i in range(200)],
+        "usage": {"prompt_tokens": 100_000, "total_tokens": 100_000},
+    }
+    upstream.script = answer(orjson.dumps(body))
+    # 200 inputs of 500 tokens, for a model whose window is 8,192
+    batch: list[Any] = [[7] * 500 if tokens else "word " * 500] * 200
+    said = await client.embeddings.create(model="small", input=batch, encoding_format="float")
+    assert len(said.data) == 200
+    upstream.seen.clear()
+    too_long: list[Any] = [*batch, [7] * 9000 if tokens else "word " * 9000]
+    with pytest.raises(openai.BadRequestError, match="room"):
+        await client.embeddings.create(model="small", input=too_long)
+    assert upstream.seen == []
 
 
 async def test_responses_are_streamed(client: openai.AsyncOpenAI, upstream: RawUpstream) -> None:

@@ -102,16 +102,24 @@ def test_without_a_user_turn_the_last_text_stands_in() -> None:
     assert (asked.prompt.user, asked.prompt.turns) == ("summarise", 1)
 
 
-def test_tools_are_counted() -> None:
+def test_tools_are_counted_and_known_by_name() -> None:
     assert read(tools=[{}, {}], functions=[{}]).prompt.tools == 3
+    tools = [
+        {"type": "function", "function": {"name": "f"}},
+        {"type": "custom", "custom": {"name": "c"}},
+        {"type": "web_search"},
+    ]
+    asked = read(tools=tools, functions=[{"name": "old"}])
+    assert asked.prompt.tool_names == ("f", "c", "web_search", "old")
 
 
 def test_an_assistants_null_content_needs_a_reason() -> None:
     assert read(USER, CALLS)
     assert read(USER, {"role": "assistant", "content": None, "refusal": "no"})
     assert read(USER, {"role": "assistant", "audio": {"id": "a"}})
+    assert read(USER, {"role": "assistant", "content": None, "reasoning_content": "hm"})
     with pytest.raises(BadRequest, match=r"messages\[1\].content"):
-        read(USER, {"role": "assistant", "content": None})
+        read(USER, {"role": "assistant", "content": None, "name": "bob", "refusal": None})
 
 
 def test_streaming_is_only_a_true_stream() -> None:
@@ -125,6 +133,8 @@ def test_the_asked_length_is_read_in_either_name() -> None:
     assert read(max_tokens=5).max_output_tokens == 5
     assert read(max_completion_tokens=7, max_tokens=5).max_output_tokens == 7
     assert read().max_output_tokens is None
+    assert read(max_tokens=-1).max_output_tokens is None  # to some upstreams: no limit
+    assert read(max_completion_tokens=-(10**9)).max_output_tokens is None
 
 
 def test_unknown_fields_are_the_upstreams_affair() -> None:
@@ -202,7 +212,6 @@ def test_a_model_must_be_a_string_that_says_something(model: object) -> None:
         ([{"role": "user", "content": [{}]}], "messages[0].content[0].type"),
         ([{"role": "user", "content": [{"type": 1}]}], "messages[0].content[0].type"),
         ([{"role": "user", "content": [{"type": ["text"]}]}], "messages[0].content[0].type"),
-        ([{"role": "user", "content": [{"type": "hologram"}]}], "messages[0].content[0].type"),
         ([{"role": "user", "content": [{"type": "text"}]}], "messages[0].content[0].text"),
         (
             [{"role": "user", "content": [{"type": "text", "text": 1}]}],
@@ -242,6 +251,29 @@ def test_tools_and_formats_of_the_wrong_shape_are_refused(
 )
 def test_odd_fields_of_a_message_never_raise(odd: dict[str, Any]) -> None:
     assert read(USER, {"role": "assistant", "content": "x", **odd})
+
+
+@pytest.mark.parametrize(
+    ("kind", "needs"),
+    [
+        ("hologram", set()),
+        ("thinking", set()),
+        ("input_image", {"vision"}),
+        ("image_embeds", {"vision"}),
+        ("video_url", {"vision"}),
+        ("audio_url", {"audio"}),
+        ("document_url", {"files"}),
+        ("input_file", {"files"}),
+    ],
+)
+def test_a_part_of_another_type_is_the_upstreams_affair_and_its_name_tells_what_it_needs(
+    kind: str, needs: set[str]
+) -> None:
+    part = {"type": kind, kind: {"url": "x" * 3000}}
+    asked = read({"role": "user", "content": [part, {"type": "text", "text": "what is it?"}]})
+    assert asked.prompt.user == "what is it?"
+    assert asked.needs == needs
+    assert (asked.media_bytes >= 3000) == bool(needs)
 
 
 @pytest.mark.parametrize("odd", [[{"a": 1}, 3], [None], [["audio"]]])
