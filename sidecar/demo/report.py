@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from rich.console import Console, Group
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -21,6 +22,8 @@ from sidecar.demo.site import Site
 from sidecar.demo.traffic import Result
 
 _BAR: Final = 20  # cells of a full share
+_ANY: Final = 10_000  # columns
+_SAID: Final = 48  # of an example besides its model: enough of the prompt, difficulty, reason
 _NOTE: Final = (
     "The models are mocks on 127.0.0.1: routing, tokens, bill and latency are real, the "
     "answers are not. With --keep it all stays up for a client of your own."
@@ -136,7 +139,7 @@ def percentile(ordered: Sequence[float], share: float) -> float | None:
 def render(console: Console, summary: Summary, examples: Sequence[Example], site: Site) -> None:
     """The report, for a person."""
     console.print()
-    console.print(_models(summary, site))
+    console.print(_models(console, summary, site))
     console.print()
     console.print(_figures(summary))
     if examples:
@@ -149,28 +152,43 @@ def render(console: Console, summary: Summary, examples: Sequence[Example], site
     console.print(Text(_NOTE, style="dim"))
 
 
-def _models(summary: Summary, site: Site) -> Table:
+def _models(console: Console, summary: Summary, site: Site) -> Table:
+    """The fullest table that fits: bars shrink first, then prices go, then tokens."""
+    tables = [
+        _models_table(summary, site, bar, prices, tokens)
+        for bar, prices, tokens in (
+            *((cells, True, True) for cells in range(_BAR, -1, -1)),
+            (0, False, True),
+            (0, False, False),
+        )
+    ]
+    fits = (table for table in tables if _width(console, table) <= console.width)
+    return next(fits, tables[-1])
+
+
+def _width(console: Console, table: Table) -> int:
+    # asked as if there were room for anything, for else it says what it would cut itself to
+    return Measurement.get(console, console.options.update(width=_ANY), table).maximum
+
+
+def _models_table(summary: Summary, site: Site, bar: int, prices: bool, tokens: bool) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     table.add_column("model", no_wrap=True)
-    table.add_column("$/M in", justify="right", no_wrap=True)
-    table.add_column("$/M out", justify="right", no_wrap=True)
-    table.add_column("requests", justify="right", no_wrap=True)
-    table.add_column("share", no_wrap=True)
-    table.add_column("tokens", justify="right", no_wrap=True)
-    table.add_column("cost", justify="right", no_wrap=True)
+    heads = [*(["$/M in", "$/M out"] if prices else []), "requests", "share"]
+    heads += ["tokens"] if tokens else []
+    for name in (*heads, "cost"):
+        table.add_column(name, justify="left" if name == "share" else "right", no_wrap=True)
     answered = sum(line.requests for line in summary.lines) or 1
+    digits = _digits([line.cost_usd for line in summary.lines])
     for line in summary.lines:
         price = site.prices[line.model]
         share = line.requests / answered
-        table.add_row(
-            line.model,
-            f"{price.input:.2f}",
-            f"{price.output:.2f}",
-            str(line.requests),
-            Text.assemble(("█" * round(share * _BAR), "cyan"), f" {share:.0%}"),
-            f"{line.input_tokens + line.output_tokens:,}",
-            _usd(line.cost_usd),
-        )
+        cells: list[str | Text] = [line.model]
+        cells += [f"{price.input:.2f}", f"{price.output:.2f}"] if prices else []
+        filled = "█" * round(share * bar)
+        cells += [str(line.requests), Text.assemble((filled, "cyan"), f" {share:.0%}")]
+        cells += [f"{line.input_tokens + line.output_tokens:,}"] if tokens else []
+        table.add_row(*cells, _usd(line.cost_usd, digits))
     return table
 
 
@@ -178,8 +196,11 @@ def _figures(summary: Summary) -> Table:
     table = Table.grid(padding=(0, 2, 0, 0))
     table.add_column(style="bold", no_wrap=True)
     table.add_column()
-    table.add_row("cost", _usd(summary.cost_usd))
-    always = f"{_usd(summary.cost_always_strong_usd)}  (the same tokens at {summary.strongest})"
+    digits = _digits([summary.cost_usd, summary.cost_always_strong_usd])
+    table.add_row("cost", _usd(summary.cost_usd, digits))
+    always = (
+        f"{_usd(summary.cost_always_strong_usd, digits)}  (the same tokens at {summary.strongest})"
+    )
     table.add_row("always strong", always)
     table.add_row("saved", Text(f"{summary.saving:.1%}", style="bold green"))
     if summary.p50_ms is not None and summary.p99_ms is not None:
@@ -199,14 +220,16 @@ def _examples(examples: Sequence[Example], width: int) -> Table:
         box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold", width=min(width, 110)
     )
     table.add_column("some decisions, easy to hard", no_wrap=True, overflow="ellipsis", ratio=1)
-    table.add_column("difficulty", justify="right", no_wrap=True)
-    names = [example.model for example in examples]
-    table.add_column("model", no_wrap=True, min_width=max(map(len, names)))
-    table.add_column("reason", no_wrap=True, min_width=10)
+    names = max(len(example.model) for example in examples)
+    narrow = width < _SAID + names
+    if not narrow:
+        table.add_column("difficulty", justify="right", no_wrap=True)
+    table.add_column("model", no_wrap=True, min_width=names)
+    if not narrow:
+        table.add_column("reason", no_wrap=True, min_width=10)
     for example in examples:
-        table.add_row(
-            Text(example.said), f"{example.difficulty:.2f}", example.model, example.reason
-        )
+        told = (f"{example.difficulty:.2f}", example.model, example.reason)
+        table.add_row(Text(example.said), *(told[1:2] if narrow else told))
     return table
 
 
@@ -218,5 +241,10 @@ def _faults(summary: Summary) -> Group:
     return Group(Text("errors", style="bold red"), *shown)
 
 
-def _usd(value: float) -> str:
-    return f"${value:.4f}"
+def _digits(values: Sequence[float]) -> int:
+    """Four decimals, or six where the least of some amounts would show as nothing."""
+    return 6 if any(0 < value < 0.00005 for value in values) else 4
+
+
+def _usd(value: float, digits: int) -> str:
+    return f"${value:.{digits}f}"

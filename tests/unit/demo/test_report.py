@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from pathlib import Path
 
 import pytest
@@ -73,18 +74,44 @@ def _shown(summary: report.Summary, site: Site, width: int) -> str:
     return out.getvalue()
 
 
-@pytest.mark.parametrize("width", [80, 120])
+@pytest.mark.parametrize("width", [60, 72, 80, 96, 120])
+@pytest.mark.parametrize("large", [1, 99])
 def test_the_report_is_plain_text_within_the_width_where_no_terminal_reads_it(
-    site: Site, width: int
+    site: Site, width: int, large: int
 ) -> None:
-    results = [result("llama-3.1-8b"), result("gpt-4o"), result("", error="[x] no")]
+    results = [result("llama-3.1-8b"), *[result("gpt-4o")] * large, result("", error="[x] no")]
     text = _shown(report.summarise(results, site, 1.0, "onnx"), site, width)
     assert "\x1b" not in text
     assert max(map(len, text.splitlines())) <= width
     assert "[bold]not markup[/bold]" in text
     assert "qa-01: [x] no" in text
-    for whole in ("llama-3.1-70b", "capability", "difficulty", "always strong", "saved"):
+    for whole in ("llama-3.1-70b", "always strong", "saved"):
         assert whole in text
+    if width >= 72:
+        assert "difficulty" in text
+        assert "capability" in text
+    # whatever had to go, every model has its name, its requests, its share and its whole cost
+    lines = text.splitlines()
+    first = next(n for n, line in enumerate(lines) if line.startswith("model"))
+    assert "…" not in "".join(lines[first : first + 4])
+    for line, name, count in zip(lines[first + 1 :], site.prices, (1, 0, large), strict=False):
+        cells = line.split()
+        assert cells[0] == name
+        assert str(count) in cells
+        assert f"{count / (1 + large):.0%}" in line
+        assert re.fullmatch(r"\$\d+\.\d{4}", cells[-1])
+    assert ("$/M out" in text) == (width >= 72)
+
+
+def test_small_costs_are_no_zeros_and_stand_below_each_other(site: Site) -> None:
+    ask = Ask("qa-01", "qa", False, {"messages": [{"role": "user", "content": "Hi"}]})
+    results = [
+        Result(ask, 0.1, "llama-3.1-8b", "policy", 2.0, 100, 0, 50, ""),
+        Result(ask, 0.1, "gpt-4o", "policy", 2.0, 4000, 0, 500, ""),
+    ]
+    text = _shown(report.summarise(results, site, 1.0, "onnx"), site, 80)
+    costs = re.findall(r"^(?:llama-3.1-8b|gpt-4o) .*?(\$[\d.]+)\s*$", text, re.MULTILINE)
+    assert costs == ["$0.000015", "$0.015000"]
 
 
 def test_a_log_gets_plain_lines_and_every_failure() -> None:
