@@ -17,6 +17,7 @@ _BLANK: Final = re.compile(rb"\r\n\r\n|\n\n|\r\r|\r\n\n|\n\r\n|\r\n\r|\n\r")
 _NO_CHOICES: Final = re.compile(rb'"choices"\s*:\s*\[\s*\]')
 _HELD: Final = 1 << 16
 _LINE: Final = re.compile(rb"\r\n|\n|\r")
+_ENDS: Final = 1 << 14  # bytes of either end of an event that is too large, kept of it
 
 
 class UsageStrip:
@@ -73,14 +74,16 @@ def _is_count(event: bytes) -> bool:
 class Framer:
     """Feed it chunks; it gives the data of each event that became whole.
 
-    An event larger than ``max_event`` bytes is let go without being read: the
-    tap may be blind for an event, but it may not grow without bound.
+    An event larger than ``max_event`` bytes is not held: the tap may not grow without
+    bound. Of such a one ``large`` gets the two ends, as they came, when it is over.
     """
 
     def __init__(self, max_event: int = 1 << 20) -> None:
         self._max = max_event
         self._rest = b""
         self._skipping = False  # the rest of an event that was too large
+        self._head = b""  # of that event
+        self.large: list[tuple[bytes, bytes]] = []
 
     @property
     def held(self) -> bool:
@@ -100,13 +103,14 @@ class Framer:
         else:
             *whole, rest = _BLANK.split(text)
         if self._skipping and whole:
-            del whole[0]
+            self.large.append((self._head, whole.pop(0)[-_ENDS:]))
             self._skipping = False
         self._rest = rest + held
         if len(self._rest) > self._max:
+            if not self._skipping:
+                self._head, self._skipping = self._rest[:_ENDS], True
             # a line end at the cut may be half of the blank line that ends it
-            self._rest = self._rest[-3:]
-            self._skipping = True
+            self._rest = self._rest[-min(self._max, _ENDS) :]
         return [data for event in whole if (data := _data(event)) is not None]
 
 

@@ -10,10 +10,12 @@ from __future__ import annotations
 from typing import Final
 
 from sidecar.dialects.base import Dialect
+from sidecar.dialects.body import last_object
 from sidecar.sse import Framer
 from sidecar.types import Usage
 
-_WHOLE_ANSWER: Final = 1 << 20  # a longer unstreamed answer is passed on unread
+_WHOLE_ANSWER: Final = 1 << 20  # of a longer unstreamed answer only the end is read
+_TAIL: Final = 1 << 14  # bytes of it
 
 
 class StreamTap:
@@ -41,6 +43,19 @@ class StreamTap:
             self.content = self.content or event.content
             self.whole = self.whole or event.done
             self.error = self.error or event.error
+            if event.usage is not None:
+                self._usage = _joined(self._usage, event.usage)
+            self._answer_id = event.answer_id or self._answer_id
+        if framer.large:
+            self._glimpse()
+
+    def _glimpse(self) -> None:
+        """Learn what can be learnt of events that were too large to be read."""
+        ends, self._framer.large = self._framer.large, []
+        for head, tail in ends:
+            event = self._dialect.glimpse(head, tail)
+            self.content = self.content or event.content
+            self.whole = self.whole or event.done
             if event.usage is not None:
                 self._usage = _joined(self._usage, event.usage)
             self._answer_id = event.answer_id or self._answer_id
@@ -72,11 +87,12 @@ def _counts(usage: Usage) -> tuple[int | None, ...]:
 
 
 class AnswerTap:
-    """Keeps an unstreamed answer, if it is small enough, to read its usage at the end."""
+    """Keeps an unstreamed answer to read its usage at the end; of a large one, its end."""
 
     def __init__(self, dialect: Dialect) -> None:
         self._dialect = dialect
         self._chunks: list[bytes] = []
+        self._tail = b""  # of an answer that is too large to be kept
         self._size = 0
         self.content = False
         self.whole = False
@@ -88,9 +104,13 @@ class AnswerTap:
         if self._size <= _WHOLE_ANSWER:
             self._chunks.append(chunk)
         else:
+            self._tail = b"".join((self._tail, *self._chunks, chunk))[-_TAIL:]
             self._chunks.clear()
 
     def usage(self) -> Usage:
+        if self._tail:
+            found = last_object(self._tail, "usage")
+            return Usage() if found is None else self._dialect.usage(b'{"usage":' + found + b"}")
         return self._dialect.usage(b"".join(self._chunks)) if self._chunks else Usage()
 
     def answer_id(self) -> str:

@@ -81,6 +81,10 @@ class Dialect(Protocol):
         """What one stream event's data says. Never raises: garbage is an empty event."""
         ...
 
+    def glimpse(self, head: bytes, tail: bytes) -> Event:
+        """What one event says that is too large to be read, by its two ends as they came."""
+        ...
+
     def usage(self, answer: bytes) -> Usage:
         """The tokens that a whole, unstreamed answer reports."""
         ...

@@ -209,6 +209,13 @@ def _value_end(body: bytes, start: int) -> int:
     return len(body)
 
 
+def last_object(tail: bytes, key: str) -> bytes | None:
+    """The object at the last ``key`` in the end of a JSON text, whole; None if there is none."""
+    # a quote within a string is escaped: without one before it, this is a key's
+    starts = [m.end() for m in re.finditer(rb'(?<!\\)"%b"\s*:\s*(?=\{)' % key.encode(), tail)]
+    return tail[starts[-1] : _value_end(tail, starts[-1])] if starts else None
+
+
 def edited(body: bytes, edits: Sequence[Edit]) -> bytes:
     """``body`` with each edit made, all else as it was. The edits must not overlap."""
     parts: list[bytes] = []

@@ -116,6 +116,9 @@ class MessagesDialect:
             return Event(content=True, usage=_usage_of(event))
         return Event()
 
+    def glimpse(self, head: bytes, tail: bytes) -> Event:
+        return Event(content=True)  # nothing is so large but what the app is to see
+
     def answer_id(self, answer: bytes) -> str:
         return ""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -9,7 +10,7 @@ import orjson
 
 from sidecar.dialects import base
 from sidecar.dialects.base import Asked, Event
-from sidecar.dialects.openai import OpenAI, answer_usage
+from sidecar.dialects.openai import OpenAI, answer_usage, usage_at_end
 from sidecar.dialects.reading import (
     ARRAY,
     BOOLEAN,
@@ -53,6 +54,8 @@ _MEDIA: Final[Mapping[str, tuple[str, str]]] = {
 }
 _LONGEST_ID: Final = 512  # characters: what is kept of an answer is small
 _ENDS: Final = frozenset({"response.completed", "response.incomplete"})
+_KIND: Final = re.compile(rb'"type"\s*:\s*"(response\.[a-z_.]+)"')
+_NAME: Final = re.compile(rb'"response"\s*:\s*\{\s*"id"\s*:\s*"([^"\\]+)"')
 # What the app would show, beside every kind of delta.
 _SHOWN: Final = "response.image_generation_call.partial_image"
 
@@ -111,6 +114,15 @@ class ResponsesDialect(OpenAI):
         if kind in _ENDS:
             return Event(content=True, done=True, usage=usage, answer_id=name)
         return Event(content=kind.endswith(".delta") or kind == _SHOWN, answer_id=name)
+
+    def glimpse(self, head: bytes, tail: bytes) -> Event:
+        """The end of a stream repeats the whole answer, pictures and all."""
+        kind, name = _KIND.search(head), _NAME.search(head)
+        if kind is None or kind.group(1).decode() not in _ENDS:
+            return Event(content=True)
+        usage = usage_at_end(tail)
+        said = _usage(usage) if usage else None
+        return Event(content=True, done=True, usage=said, answer_id=_named(name))
 
     def usage(self, answer: bytes) -> Usage:
         usage = answer_usage(answer)
@@ -194,6 +206,10 @@ def _read_format(tally: Tally, text: object) -> None:
     form = text.get("format") if isinstance(text, dict) else None
     if isinstance(form, dict) and form.get("type") == "json_schema":
         tally.needs.add(base.JSON_SCHEMA)
+
+
+def _named(name: re.Match[bytes] | None) -> str:
+    return _id({"id": name.group(1).decode("utf-8", "replace")}) if name else ""
 
 
 def _id(response: Mapping[str, Any]) -> str:

@@ -127,6 +127,27 @@ async def test_a_responses_stream_that_breaks_ends_with_its_error(
     assert last.code == "upstream_broken"
 
 
+async def test_a_response_with_a_large_picture_is_whole_and_counted(
+    sidecar: Running, client: openai.AsyncOpenAI, upstream: RawUpstream
+) -> None:
+    picture = "A" * 3_000_000
+    made = {"type": "image_generation_call", "id": "ig_1", "status": "completed"}
+    response = {"id": "resp_1", "output": [{**made, "result": picture}], "usage": USAGE}
+    progress = {"item_id": "ig_1", "output_index": 0, "sequence_number": 1}
+    events = frames(
+        ("response.image_generation_call.generating", progress),
+        ("response.completed", {"sequence_number": 2, "response": response}),
+    )
+    upstream.script = raw(STREAM_HEAD, chunk(events), LAST_CHUNK, close=False)
+    stream = await client.responses.create(model="small", input="draw", stream=True)
+    last = [event async for event in stream][-1]
+    assert last.type == "response.completed"
+    assert last.response.output[0].result == picture  # type: ignore[union-attr]
+    said = sidecar.app.runtime.telemetry.exposition().decode()
+    assert 'router_tokens_total{kind="output",model="small",route="-"} 4.0' in said
+    assert 'ended="complete"' in said
+
+
 @pytest.fixture
 async def claude(start: Start, upstream: RawUpstream) -> AsyncIterator[anthropic.AsyncAnthropic]:
     config = config_for(upstream.url)

@@ -122,12 +122,56 @@ def test_the_usage_of_an_unstreamed_answer(answer: bytes, usage: Usage) -> None:
     assert tap.usage() == usage
 
 
-def test_a_huge_answer_passes_unread_and_unkept() -> None:
+def test_a_huge_answer_passes_unkept_and_its_end_is_read() -> None:
     tap = AnswerTap(CHAT)
     for _ in range(40):
         tap.feed(b"x" * (1 << 16))
+        assert sum(map(len, tap._chunks)) + len(tap._tail) <= (1 << 20) + (1 << 14)
     assert tap.usage() == Usage()
-    assert sum(map(len, tap._chunks)) <= 1 << 20
+    tap.feed(b'","finish_reason":"stop"}],"usage" : {"prompt_tokens":11,')
+    tap.feed(b'"completion_tokens":7,"prompt_tokens_details":{"cached_tokens":4}},"x":{}}')
+    assert tap.usage() == Usage(11, 4, 7)
+
+
+@pytest.mark.parametrize(
+    ("dialect", "end", "usage"),
+    [
+        ("embeddings", b'],"usage":{"prompt_tokens":9,"total_tokens":9}}', Usage(9, None, 0)),
+        ("responses", b'"}],"usage":{"input_tokens":9,"output_tokens":3}}', Usage(9, None, 3)),
+        ("messages", b'"}],"usage":{"input_tokens":9,"output_tokens":3}}', Usage(9, None, 3)),
+        ("chat", b'"}}],"usage":{"prompt_tokens":9,', Usage()),  # it broke off
+        ("chat", b'say \\"usage\\":{\\"prompt_tokens\\":9}"}}]}', Usage()),  # of the answer's text
+        ("chat", b'"}}],"usage":null}', Usage()),
+    ],
+)
+def test_the_usage_at_the_end_of_a_huge_answer(dialect: str, end: bytes, usage: Usage) -> None:
+    tap = AnswerTap(DIALECTS[dialect])
+    tap.feed(b'{"usage":{"prompt_tokens":1},"data":["' + b"x" * (1 << 20))
+    tap.feed(end)
+    assert tap.usage() == usage
+
+
+def test_the_end_of_a_response_may_be_larger_than_what_is_held() -> None:
+    made = b'"output":[{"type":"image_generation_call","result":"' + b"A" * (3 << 20) + b'"}]'
+    head = b'{"type":"response.%b","sequence_number":9,"response":{"id":"resp_1","object":"r",'
+    end = b',"usage":{"input_tokens":9,"output_tokens":3},"user":null}}'
+    for kind, whole in ((b"completed", True), (b"incomplete", True), (b"in_progress", False)):
+        tap = StreamTap(DIALECTS["responses"])
+        data = b"data: " + head % kind + made + end + b"\n\n"
+        for i in range(0, len(data), 50_000):
+            tap.feed(data[i : i + 50_000])
+            assert len(tap._framer._rest) <= (1 << 20) + 50_000
+        assert (tap.whole, tap.content, tap.error) == (whole, True, False)
+        assert tap.usage() == (Usage(9, None, 3) if whole else Usage())
+        assert tap.answer_id() == ("resp_1" if whole else "")
+
+
+@pytest.mark.parametrize("dialect", ["chat", "messages"])
+def test_an_event_too_large_to_be_read_is_content_and_no_end(dialect: str) -> None:
+    tap = StreamTap(DIALECTS[dialect])
+    for piece in (b"data: ", *[b"x" * (1 << 19)] * 4, b"\n\n"):
+        tap.feed(piece)
+    assert (tap.content, tap.whole, tap.error) == (True, False, False)
 
 
 def test_a_compressed_answer_is_not_looked_into() -> None:
