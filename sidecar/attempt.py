@@ -6,6 +6,7 @@ streamed is read whole, so that one that breaks off can still be asked for elsew
 
 from __future__ import annotations
 
+import time
 from typing import Final
 from urllib.parse import unquote_plus
 
@@ -22,7 +23,7 @@ from sidecar.headers import AnswerHead
 from sidecar.sse import UsageStrip
 from sidecar.tap import AnswerTap, BlindTap, StreamTap, Tap
 from sidecar.types import Call, Edit, Failure
-from sidecar.upstream.base import UpstreamResponse, Upstreams
+from sidecar.upstream.base import Take, UpstreamResponse, Upstreams
 from sidecar.upstream.health import Health, Replica
 
 # An unstreamed answer up to this size is whole before its first byte goes down,
@@ -80,9 +81,14 @@ async def ask(
     body = _body(call, model, counting=counting)
     path = _path(dialect.path, call.query, upstream)
     lines = headers.up(call.passed, upstream, readable=counting or step.rules is not None)
+    first_s, total_s = upstream.timeouts.first_content_s, upstream.timeouts.total_s
+    began = 0.0 if total_s is None else time.monotonic()
+    response: UpstreamResponse
     try:
-        with deadlines.limit(upstream.timeouts.first_content_s):
+        with deadlines.limit(first_s if total_s is None else min(first_s, total_s)):
             response = await upstreams.send(upstream, path, lines, body)
+            if total_s is not None:
+                response = _Limited(response, deadlines, total_s, began + total_s)
             try:
                 head = headers.down(response.headers)
                 tap, streaming = _tap_for(response.status, head, dialect)
@@ -97,6 +103,44 @@ async def ask(
         upstream, model, step.reason, response, head, held, ended,
         streaming, tap, strip, failures, replica,
     )  # fmt: skip
+
+
+class _Limited:
+    """An answer that must be whole by some moment of the monotonic clock."""
+
+    __slots__ = ("_deadlines", "_inner", "_total_s", "_until", "headers", "reason", "status")
+
+    def __init__(
+        self, inner: UpstreamResponse, deadlines: Deadlines, total_s: float, until: float
+    ) -> None:
+        self._inner = inner
+        self._deadlines = deadlines
+        self._total_s = total_s
+        self._until = until
+        self.status, self.reason, self.headers = inner.status, inner.reason, inner.headers
+
+    async def read(self) -> bytes:
+        try:
+            with self._deadlines.limit(self._until - time.monotonic()):
+                return await self._inner.read()
+        except TimeoutError:
+            raise self._late() from None
+
+    def rest(self) -> bytes | None:
+        return self._inner.rest()
+
+    async def pump(self, take: Take) -> None:
+        try:
+            with self._deadlines.limit(self._until - time.monotonic()):
+                await self._inner.pump(take)
+        except TimeoutError:
+            raise self._late() from None
+
+    def close(self) -> None:
+        self._inner.close()
+
+    def _late(self) -> UpstreamTimeout:
+        return UpstreamTimeout(f"it was not whole after {self._total_s:g} s")
 
 
 def _body(call: Call, model: ModelSpec, *, counting: bool) -> bytes:

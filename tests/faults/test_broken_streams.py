@@ -105,6 +105,34 @@ async def test_a_slow_stream_that_lives_is_not_cut(sidecar: Running, upstream: R
     assert b'"error"' not in reply.body
 
 
+@pytest.mark.parametrize("how", ["a stream", "a large answer", "a small answer"])
+async def test_an_answer_that_never_ends_has_its_time(
+    start: Start, upstream: RawUpstream, how: str
+) -> None:
+    config = config_for(upstream.url)
+    config["upstreams"]["local"]["timeouts"] = {"total_s": 0.5}  # type: ignore[index]
+    sidecar = await start(config)
+    json_head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+    heads = {
+        "a stream": STREAM_HEAD + chunk(ONE),
+        "a large answer": json_head + b"Content-Length: 9000000\r\n\r\n{" + b" " * 300_000,
+        "a small answer": json_head + b"Content-Length: 90000\r\n\r\n{",
+    }
+    piece = chunk(ONE) if how == "a stream" else b" "
+    # a piece every 50 ms: neither idle nor without content, and never over
+    upstream.script = raw(heads[how], *[part for _ in range(1200) for part in (0.05, piece)])
+    reply = await ask(sidecar, model="small", stream=how == "a stream")
+    assert upstream.gone.is_set() or await asyncio.wait_for(upstream.gone.wait(), 10)
+    if how == "a small answer":  # held until it is whole: nothing of it was sent
+        assert (reply.status, reply.json["error"]["code"]) == (504, "upstream_timeout")
+    elif how == "a stream":
+        assert (reply.status, reply.whole) == (200, True)
+        last = reply.body.rstrip().rpartition(b"data: ")[2]
+        assert orjson.loads(last)["error"]["code"] == "upstream_timeout"
+    else:
+        assert not reply.whole
+
+
 async def test_a_compressed_stream_that_breaks_is_cut_and_not_written_into(
     sidecar: Running, upstream: RawUpstream
 ) -> None:

@@ -16,6 +16,7 @@ class Timeouts(Section):
     connect_s: Seconds = 5.0
     first_content_s: Seconds = 120.0
     idle_s: Seconds = 60.0
+    total_s: Seconds | None = None
 
 
 HeaderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}$")]
