@@ -4,8 +4,8 @@ Each entry is a prompt's demand vector with either a label, easy or hard, or the
 that models had on it. A search gives the nearest entries, each with a weight that falls
 with its distance, ``exp(-d^2 / 2 h^2)``, where h is the library's own typical distance
 to a neighbour: among strange prompts nothing weighs anything. A small library is searched
-whole, which a product of matrices does as fast as any index; beyond ``EXACT`` entries the
-search is approximate, by HNSW (Malkov and Yashunin 2018) of usearch.
+exactly (:mod:`sidecar.nearest`), in the time that an index takes; beyond ``EXACT`` entries
+the search is approximate, by HNSW (Malkov and Yashunin 2018) of usearch.
 
 One file, ``numpy.savez``: the vectors, the outcomes, the index, a hash of each prompt's
 window so that a row can be known again, and a header with the encoder's version, without
@@ -28,14 +28,14 @@ from numpy.typing import NDArray
 
 from sidecar import frozen
 from sidecar.errors import DataError
+from sidecar.nearest import Nearest
 
 FORMAT: Final = 1
 MOST: Final = 1_000_000  # entries: about 150 MB of memory
 _EXPANSION: Final = 32  # of a search; the recall of 32 neighbours is measured in its test
 _CACHED_PLACES: Final = 64  # of the models that were capable together
 _TYPICAL: Final = 10  # h is the median distance to the neighbour of this rank
-EXACT: Final = 10_000  # entries up to which all of them are looked at
-_GROUP: Final = 25
+EXACT: Final = 10_000  # entries up to which the nearest are found for certain
 _PARTS: Final = ("vectors", "hard", "scores", "index", "windows")
 
 Array = NDArray[np.float32]
@@ -66,7 +66,7 @@ class Library:
     windows: NDArray[np.uint64] = field(repr=False)  # [n]
     _index: Any = field(repr=False)
     _sums: Array = field(init=False, repr=False)  # [n, 5 + 2 columns]: what a search adds up
-    _halves: Array = field(init=False, repr=False)  # [n]: of the square of each one's length
+    _whole: Nearest | None = field(init=False, repr=False)  # None: only the index is asked
     _kind: Any = field(init=False, repr=False)
     _places: dict[tuple[str, ...], list[int]] = field(default_factory=dict, init=False, repr=False)
 
@@ -76,8 +76,7 @@ class Library:
         none = np.zeros(len(self.hard))
         table = [none + 1, labelled - hard, hard, *scored.T, none]
         table += [*np.where(scored, self.scores, 0).T, none]
-        halves = 0.5 * np.einsum("ij,ij->i", self.vectors, self.vectors)
-        object.__setattr__(self, "_halves", halves.astype(np.float32))
+        object.__setattr__(self, "_whole", None if len(self) > EXACT else Nearest(self.vectors))
         object.__setattr__(self, "_kind", _usearch().ScalarKind.F32)
         object.__setattr__(self, "_sums", np.stack(table, axis=1).astype(np.float32))
 
@@ -86,39 +85,27 @@ class Library:
 
     def near(self, demand: Sequence[float], count: int) -> Near:
         """The ``count`` entries nearest to ``demand`` [K], fewer where there are not so many."""
-        query = np.asarray(demand, np.float32)
-        keys, squares = self.nearest(query, count)
-        weights = np.exp(squares * np.float32(-0.5 / self.typical**2))
+        keys, squares = self.nearest(demand, count)
+        squares *= np.float32(-0.5 / self.typical**2)
+        weights = np.exp(squares, out=squares)
         sums = (weights @ self._sums.take(keys, 0)).tolist()
         middle = 4 + len(self.columns)
         return Near(sums[0], sums[1], sums[2], sums[3:middle], sums[middle:])
 
-    def nearest(self, query: Array, count: int) -> tuple[NDArray[Any], Array]:
+    def nearest(self, query: Sequence[float], count: int) -> tuple[NDArray[Any], Array]:
         """Which entries are nearest to ``query`` [K], and their squared distances.
 
-        Up to ``EXACT`` entries by one product of matrices, beyond that by the index.
+        Up to ``EXACT`` entries exactly, beyond that by the index.
         """
-        if len(self) > EXACT:
+        if self._whole is None:
             # the function under `Index.search`: what that puts round a single query takes
             # as long again as the search
             search, kind = self._index._compiled.search_many, self._kind
-            keys, squares, counts, *_ = search(query[None], count, False, 1, dtype=kind)
+            keys, squares, counts, *_ = search(
+                np.array(query, np.float32)[None], count, False, 1, dtype=kind
+            )
             return keys[0, : counts[0]], squares[0, : counts[0]]
-        score = self.vectors @ query  # half of |q|^2 - |q - v|^2, once |v|^2 / 2 is gone
-        score -= self._halves
-        groups, at = len(score) // _GROUP, None
-        if groups >= count:
-            # As many groups as are asked for have a best one that reaches the bar, so all
-            # that are asked for reach it: a tenth of the time that a partition of all takes.
-            best = score[: groups * _GROUP].reshape(_GROUP, groups).max(0)
-            best.partition(groups - count)
-            at = np.flatnonzero(score >= best[groups - count])
-            score = score.take(at)
-        if len(score) > count:
-            top = score.argpartition(len(score) - count)[-count:]
-            score, at = score.take(top), top if at is None else at.take(top)
-        found = np.arange(len(score)) if at is None else at
-        return found, np.maximum(query @ query - 2 * score, 0)
+        return self._whole(query, count)
 
     def places(self, abilities: tuple[str, ...]) -> list[int]:
         """Where in :attr:`Near.known` each canonical name stands; the last, where nowhere."""

@@ -63,7 +63,7 @@ class Stack:
     library: str  # the digest of the library whose neighbours voted; empty: none
     votes: tuple[str, ...]
     weights: Mapping[str, Weights]
-    _tables: dict[tuple[str, ...], tuple[Array, Array, Array]] = field(
+    _tables: dict[tuple[str, ...], tuple[Array, Array]] = field(
         default_factory=dict, repr=False, compare=False
     )
 
@@ -78,15 +78,17 @@ class Stack:
                 self._tables.clear()
             own = Weights(slope=(1.0,) + (0.0,) * (len(VOTES) - 1), shift=0.0)
             rows = [self.weights.get(name.partition("@")[0], own) for name in abilities]
-            slope = np.array([w.slope for w in rows])
-            table = slope[:, :2].T.copy(), slope[:, 2:].copy(), np.array([w.shift for w in rows])
-            self._tables[abilities] = table
-        each, every, shift = table
-        logits = np.add.reduce(each * votes.each, axis=0)
-        logits += every @ np.array(votes.shared)
-        logits += shift
-        logits *= 0.5
-        found: list[float] = (np.tanh(logits) * 0.5 + 0.5).tolist()  # the logistic function
+            # halved, for the logistic function below; the last column goes with a vote of 1
+            halves = 0.5 * np.array([(*w.slope, w.shift) for w in rows])
+            table = self._tables[abilities] = halves[:, :2].T.copy(), halves[:, 2:].copy()
+        each, every = table
+        own, moved = each * votes.each
+        own += moved
+        own += every.dot(np.array((*votes.shared, 1.0)))
+        np.tanh(own, out=own)
+        own *= 0.5
+        own += 0.5
+        found: list[float] = own.tolist()
         return found
 
     def save(self, file: Path) -> None:

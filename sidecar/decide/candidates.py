@@ -18,7 +18,10 @@ from sidecar.types import Candidate
 class Candidates(Sequence[Candidate]):
     """Rows of :class:`Candidate` over columns. Nobody changes a column."""
 
-    __slots__ = ("_outputs", "_seen", "_waits", "costs", "names", "probabilities", "reliabilities")
+    __slots__ = (
+        "_outputs", "_seen", "_waits", "abilities", "costs", "names", "probabilities",
+        "reliabilities",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -27,12 +30,13 @@ class Candidates(Sequence[Candidate]):
         costs: Sequence[float],
         reliabilities: Sequence[float] | None = None,  # None: all of them always answer
         *,
+        abilities: tuple[str, ...] = (),  # whose each one has; left out where nobody asks
         seen: Sequence[Observed | None] = (),
         outputs: Sequence[float] = (),
         waits: Sequence[float | None] | None = None,
     ) -> None:
         self.names, self.probabilities, self.costs = names, probabilities, costs
-        self.reliabilities = reliabilities
+        self.reliabilities, self.abilities = reliabilities, abilities
         self._seen, self._outputs, self._waits = seen, outputs, waits
 
     @classmethod
@@ -70,6 +74,7 @@ class Candidates(Sequence[Candidate]):
             [self.probabilities[i] for i in places],
             [self.costs[i] for i in places],
             None if rel is None else [rel[i] for i in places],
+            abilities=tuple([self.abilities[i] for i in places]) if self.abilities else (),
             waits=[waits[i] for i in places],
         )
 

@@ -33,7 +33,7 @@ def candidates(
     likely, expected = call.input_tokens * _BOUND_TO_LIKELY, min(usual, limit)
     if not view.observed and not cached:
         costs = [(likely * read + expected * write) / 1e6 for _, read, _, write in able.prices]
-        return Candidates(able.names, chances, costs)
+        return Candidates(able.names, chances, costs, abilities=able.abilities)
     look, held = view.observed.get, 0.0
     costs, outputs, reliabilities, all_seen = [], [], [], []
     for name, read, reread, write in able.prices:
@@ -50,7 +50,10 @@ def candidates(
         all_seen.append(seen)
         outputs.append(output)
         costs.append(((likely - held) * read + held * reread + output * write) / 1e6)
-    return Candidates(able.names, chances, costs, reliabilities, seen=all_seen, outputs=outputs)
+    return Candidates(
+        able.names, chances, costs, reliabilities,
+        abilities=able.abilities, seen=all_seen, outputs=outputs,
+    )  # fmt: skip
 
 
 def expected(call: Call, model: ModelSpec, reading: Reading | None, view: View) -> float:

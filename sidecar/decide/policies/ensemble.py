@@ -23,8 +23,7 @@ from sidecar.types import Words
 def pick(situation: Situation) -> Choice:
     if situation.lost or situation.route.stack is None:
         return dearest_first(situation.candidates)
-    models, names = situation.models, situation.candidates.names
-    abilities = tuple([models[name].ability for name in names])
+    abilities = situation.candidates.abilities
     chances = situation.route.stack.probabilities(abilities, votes(situation))
     choice = cheapest_within(situation, situation.candidates, chances)
     why = Words("%s, by the stack (best %.3f)", (choice.why, max(chances)))

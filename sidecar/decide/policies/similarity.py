@@ -24,13 +24,13 @@ def pick(situation: Situation) -> Choice:
 
 def estimates(situation: Situation) -> tuple[list[float], float]:
     """P(suffices) of each candidate by its neighbours, and what all of those weigh."""
-    route, candidates, models = situation.route, situation.candidates, situation.models
+    route, candidates = situation.route, situation.candidates
     own = [chance or 0.0 for chance in candidates.probabilities]
     demand, library = situation.reading.demand, route.library
     if library is None or demand is None:
         return own, 0.0
     near = library.near(demand, route.similarity.neighbours)
-    at = library.places(tuple([models[name].ability for name in candidates.names]))
+    at = library.places(candidates.abilities)
     trust, gained, known = route.similarity.trust, near.gained, near.known
     labelled = near.easy + near.hard
     good = [trust * chance + gained[i] + near.easy for chance, i in zip(own, at, strict=True)]
