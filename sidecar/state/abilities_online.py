@@ -103,23 +103,23 @@ class Learner:
     def taught(self, current: Snapshot) -> Snapshot:
         """``current``, its models with the abilities that were learnt."""
         catalogue = self._base.abilities
-        # names that no configuration can ask for: there is a space in them
-        learnt = {
-            model: f"learnt {number}"
-            for number, (model, belief) in enumerate(self._beliefs.items())
-            if belief.scores and model in current.models
-        }
-        if not learnt or not isinstance(catalogue, Catalogue):
+        learnt: dict[str, str] = {}
+        if not isinstance(catalogue, Catalogue):
             return current
-        abilities = [
-            Ability(
-                name=name,
-                slope=tuple(self._beliefs[model].mean[:-1].tolist()),
-                shift=float(self._beliefs[model].mean[-1]),
-                strength=catalogue.strength(self._base.models[model].ability),
-            )
-            for model, name in learnt.items()
-        ]
+        abilities: dict[str, Ability] = {}
+        for model, belief in self._beliefs.items():
+            if not belief.scores or model not in current.models:
+                continue
+            # as of one more source, so that whoever goes by the canonical name, a library of
+            # prompts or a stack, still knows the model; a name that nobody can ask for
+            base = self._base.models[model].ability.partition("@")[0]
+            source = f"learnt {model}"
+            ability = abilities.get(base) or catalogue[base]
+            said = tuple(belief.mean[:-1].tolist()), float(belief.mean[-1])
+            abilities[base] = replace(ability, sources={**ability.sources, source: said})
+            learnt[model] = f"{base}@{source}"
+        if not learnt:
+            return current
         models: Mapping[str, ModelSpec] = {
             name: replace(spec, ability=learnt.get(name, spec.ability))
             for name, spec in current.models.items()
@@ -127,7 +127,7 @@ class Learner:
         return replace(
             current,
             models=MappingProxyType(models),
-            abilities=catalogue.extended(abilities),
+            abilities=catalogue.extended(abilities.values()),
             learnt=self.revision,
         )
 

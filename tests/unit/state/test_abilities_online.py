@@ -12,11 +12,14 @@ import numpy as np
 import orjson
 import pytest
 
+from sidecar import library
 from sidecar.config.snapshot import Price, Snapshot
+from sidecar.decide import Question, choose, plan
 from sidecar.encoder.abilities import Ability, Catalogue
+from sidecar.stack import VOTES, Stack, Weights
 from sidecar.state.abilities_online import Learner, restore, save
-from sidecar.types import Reading
-from tests.support.builders import model, snapshot
+from sidecar.types import Features, Reading
+from tests.support.builders import call, model, snapshot
 
 K = 4
 Z = (0.5, -0.2, 1.0, 0.1)
@@ -64,6 +67,28 @@ def test_two_models_of_one_ability_learn_apart() -> None:
         learner.learn("large", Z, 0.0, 1.0)
     after = chances(learner.taught(over))
     assert after["large"] < 0.3 < after["twin"]
+
+
+@pytest.mark.parametrize("policy", ["similarity", "ensemble"])
+def test_what_neighbours_and_a_stack_say_of_a_model_is_not_forgotten_when_it_learns(
+    policy: str,
+) -> None:
+    """A library's columns and a stack's weights go by the ability that was configured."""
+    many = np.tile(Z, (200, 1)) + np.random.default_rng(0).normal(0, 0.1, (200, K))
+    failed = {"large": np.zeros(200), "small": np.full(200, 0.5)}
+    near = library.build("v1", many, [str(i) for i in range(200)], np.full(200, np.nan), failed)
+    doubted = Weights((1.0,) + (0.0,) * (len(VOTES) - 1), -9.0)
+    route = replace(
+        base().routes["auto"], policy=policy, library=near,
+        stack=Stack("v1", near.digest, VOTES, {"large": doubted}),
+    )  # fmt: skip
+    before = replace(base(), routes={"auto": route})
+    learner = Learner(before, 1000)
+    assert learner.learn("large", Z, 1.0, 1.0)
+    for over in (before, learner.taught(before)):
+        question = plan(call(), Features("hello"), over)
+        assert isinstance(question, Question)
+        assert choose(question, call(), READING, over).model == "small"
 
 
 def test_what_cannot_be_learnt_from_changes_nothing() -> None:
