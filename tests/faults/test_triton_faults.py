@@ -15,7 +15,6 @@ import signal
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -286,20 +285,13 @@ async def test_a_connection_ends_when_it_is_old_and_no_app_notices(
     assert read > len(traffic.reasons) / 2
 
 
-def inferences(triton: TritonServer) -> float:
-    """How many rows the server has read."""
-    with urllib.request.urlopen(triton.metrics, timeout=10) as answer:
-        text = answer.read().decode()
-    return sum(map(float, re.findall(r"^nv_inference_count\S* (\S+)$", text, re.MULTILINE)))
-
-
 def test_killing_the_server_in_the_middle_of_a_demo_loses_nothing(triton: TritonServer) -> None:
-    before = inferences(triton)
+    before = triton.inferences()
     command = [sys.executable, "-m", "sidecar", "demo", "--json", "--requests", "150"]
     command += ["--speed", "8", "--triton", triton.url]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as demo:
         try:
-            while inferences(triton) < before + 20:
+            while triton.inferences() < before + 20:
                 assert demo.poll() is None
                 time.sleep(0.05)
             triton.kill()
