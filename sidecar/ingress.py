@@ -234,6 +234,8 @@ def unpack(body: bytes, coding: bytes, most: int) -> bytes:
 
 def _knows(head: RequestHead, token: str) -> bool:
     """Whether the caller sent ``token``, in the header of either API; in constant time."""
-    given = head.said.get(b"authorization", b"").removeprefix(b"Bearer ")
+    scheme, _, given = head.said.get(b"authorization", b"").partition(b" ")
+    if scheme.lower() != b"bearer":  # in any case: RFC 9110, section 11.1
+        given = scheme
     key = head.said.get(b"x-api-key", b"")
     return any(hmac.compare_digest(each, token.encode()) for each in (given, key))

@@ -32,7 +32,13 @@ async def guarded(start: Start, upstream: RawUpstream, monkeypatch: pytest.Monke
 
 @pytest.mark.parametrize(
     "headers",
-    [{}, {"Authorization": "Bearer wrong"}, {"x-api-key": "let-me"}, {"Authorization": "let"}],
+    [
+        {},
+        {"Authorization": "Bearer wrong"},
+        {"x-api-key": "let-me"},
+        {"Authorization": "let"},
+        {"Authorization": "Basic let-me-in"},
+    ],
 )
 async def test_a_caller_without_the_token_is_refused_and_no_upstream_asked(
     guarded: Running, upstream: RawUpstream, headers: dict[str, str]
@@ -45,7 +51,12 @@ async def test_a_caller_without_the_token_is_refused_and_no_upstream_asked(
 
 
 @pytest.mark.parametrize(
-    "headers", [{"Authorization": "Bearer let-me-in"}, {"x-api-key": "let-me-in"}]
+    "headers",
+    [
+        {"Authorization": "Bearer let-me-in"},
+        {"authorization": "bearer let-me-in"},
+        {"x-api-key": "let-me-in"},
+    ],
 )
 async def test_the_token_is_taken_in_either_apis_header_and_does_not_go_up(
     guarded: Running, upstream: RawUpstream, headers: dict[str, str]
