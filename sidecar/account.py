@@ -116,6 +116,7 @@ def said(over: Record) -> dict[str, Any]:
             "cached": usage.cached_tokens,
             "output": usage.output_tokens,
             "reasoning": usage.reasoning_tokens,
+            **({} if usage.written_tokens is None else {"written": usage.written_tokens}),
         },
         "cost_usd": model.price.charged(usage),
         "strong": strong.name,

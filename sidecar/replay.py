@@ -10,7 +10,7 @@ from sidecar.downstream import Downstream, HangUp
 from sidecar.state.response_cache import Kept
 from sidecar.types import Call, Decision, Outcome, Step, Usage
 
-_NOTHING: Final = Usage(0, 0, 0, 0)
+_NOTHING: Final = Usage(0, 0, 0, 0, 0)
 
 
 def decided(call: Call, kept: Kept, age_s: float) -> Decision:

@@ -83,6 +83,7 @@ def _counts(usage: Usage) -> tuple[int | None, ...]:
         usage.cached_tokens,
         usage.output_tokens,
         usage.reasoning_tokens,
+        usage.written_tokens,
     )
 
 

@@ -246,6 +246,7 @@ class Usage:
     cached_tokens: int | None = None
     output_tokens: int | None = None
     reasoning_tokens: int | None = None  # a part of output_tokens
+    written_tokens: int | None = None  # a part of input_tokens: what a cache took in
 
 
 @dataclass(frozen=True, slots=True)

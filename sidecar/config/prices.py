@@ -1,6 +1,6 @@
 """A price file: what models cost, kept apart from the configuration and watched.
 
-YAML or JSON, ``{NAME: {input, output, cached_input}}`` in USD per million tokens. A
+YAML or JSON, ``{NAME: {input, output, cached_input, cache_write}}`` in USD per million tokens. A
 name is a configured model's or its upstream's; names of models that are not
 configured are passed over, so that several sidecars can share one file. A price of
 zero is refused here: such files are written by programs, and one empty field would
@@ -30,6 +30,7 @@ class _Paid(Section):
     input: Paid
     output: Paid
     cached_input: Paid | None = None
+    cache_write: Paid | None = None
 
 
 class _Sheet(RootModel[dict[str, _Paid]]):
@@ -52,9 +53,9 @@ def load(file: Path) -> Mapping[str, Price]:
 
 
 def compiled(price: schema.Price | _Paid) -> Price:
-    """A price; cached input costs what input does unless something is said."""
+    """A price; input read from a cache, or written to it, costs what input does unless said."""
     cached = price.input if price.cached_input is None else price.cached_input
-    return Price(input=price.input, cached_input=cached, output=price.output)
+    return Price(price.input, cached, price.output, price.cache_write)
 
 
 def found(sheet: Mapping[str, Price], name: str, upstream_model: str | None) -> Price | None:

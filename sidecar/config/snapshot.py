@@ -95,6 +95,12 @@ class Price:
     input: float
     cached_input: float
     output: float
+    cache_write: float | None = None  # of input that a cache takes in; None is as any other
+
+    @property
+    def fresh(self) -> float:
+        """Of input that is not cached, at its dearest."""
+        return self.input if self.cache_write is None else max(self.input, self.cache_write)
 
     def of(self, input_tokens: float, output_tokens: float, cached_tokens: float = 0.0) -> float:
         """USD for one request; ``cached_tokens`` are a part of ``input_tokens``."""
@@ -107,7 +113,15 @@ class Price:
         """USD for what an upstream counted; None where it did not say."""
         if usage.input_tokens is None or usage.output_tokens is None:
             return None
-        return self.of(usage.input_tokens, usage.output_tokens, usage.cached_tokens or 0)
+        usd = self.of(usage.input_tokens, usage.output_tokens, usage.cached_tokens or 0)
+        return usd + self.writing(usage)
+
+    def writing(self, usage: Usage) -> float:
+        """USD that writing to a cache adds to what :meth:`of` says."""
+        if self.cache_write is None or not usage.written_tokens:
+            return 0.0
+        fresh = max(0, (usage.input_tokens or 0) - (usage.cached_tokens or 0))
+        return (self.cache_write - self.input) * min(usage.written_tokens, fresh) / 1e6
 
 
 @dataclass(frozen=True, slots=True)

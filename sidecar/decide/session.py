@@ -92,7 +92,7 @@ def settle(
     within = not above(target, anchor)
     # what the switch alone may cost, whatever the turn turns out to be
     prefix = min(held.prefix, call.input_tokens)
-    loss = max(0.0, target.input - anchor.cached_input) * prefix / 1e6
+    loss = max(0.0, target.fresh - anchor.cached_input) * prefix / 1e6
     if there.cost_usd >= here.cost_usd or _falls_short(here, there, quality):
         if not within:
             if terms.upgrades:
@@ -104,7 +104,7 @@ def settle(
     if not within:
         return Verdict(held.model, f"stays: {wanted} could come to cost more")
     question = max(prefix, call.input_tokens * _LIKELY)
-    back = (question + output) * max(0.0, anchor.input - anchor.cached_input) / 1e6
+    back = (question + output) * max(0.0, anchor.fresh - anchor.cached_input) / 1e6
     known = min(question, held.cached.get(wanted, 0))
     saved = anchor.of(question, output, prefix) - target.of(question, output, known)
     if loss > room or back > room + saved:
@@ -118,6 +118,7 @@ def above(price: Price, other: Price) -> bool:
         price.input > other.input
         or price.cached_input > other.cached_input
         or price.output > other.output
+        or price.fresh > other.fresh
     )
 
 
@@ -150,7 +151,10 @@ def after(
     else:
         prefix = held.prefix * cached_share if warm else 0.0
         question = float(usage.input_tokens or 0)
-        stay = anchor.price.of(question, usage.output_tokens or 0, min(question, prefix))
+        known = min(question, prefix)
+        stay = anchor.price.of(question, usage.output_tokens or 0, known)
+        # what was new would have been written to the cache there too
+        stay += anchor.price.writing(replace(usage, cached_tokens=int(known)))
     return replace(
         held,
         model=model.name,

@@ -198,4 +198,5 @@ def _usage(usage: Mapping[str, Any]) -> Usage:
         cached_tokens=cached,
         output_tokens=count(usage.get("output_tokens")),
         reasoning_tokens=detail(usage, "output_tokens_details", "thinking_tokens"),
+        written_tokens=written,
     )

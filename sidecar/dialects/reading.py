@@ -191,6 +191,7 @@ def completion_usage(usage: Mapping[str, Any]) -> Usage:
         cached_tokens=detail(usage, "prompt_tokens_details", "cached_tokens"),
         output_tokens=count(usage.get("completion_tokens")),
         reasoning_tokens=detail(usage, "completion_tokens_details", "reasoning_tokens"),
+        written_tokens=detail(usage, "prompt_tokens_details", "cache_write_tokens"),
     )
 
 

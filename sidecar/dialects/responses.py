@@ -224,4 +224,5 @@ def _usage(usage: Mapping[str, Any]) -> Usage:
         cached_tokens=detail(usage, "input_tokens_details", "cached_tokens"),
         output_tokens=count(usage.get("output_tokens")),
         reasoning_tokens=detail(usage, "output_tokens_details", "reasoning_tokens"),
+        written_tokens=detail(usage, "input_tokens_details", "cache_write_tokens"),
     )

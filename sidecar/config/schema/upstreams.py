@@ -87,6 +87,7 @@ class Price(Section):
     input: Usd
     output: Usd
     cached_input: Usd | None = None
+    cache_write: Usd | None = None
 
 
 class Prices(Section):

@@ -33,12 +33,13 @@ def read(tmp_path: Path, sheet: str, config: str = CONFIG) -> Snapshot:
 def test_the_file_stands_before_the_configuration_by_either_name(tmp_path: Path) -> None:
     snapshot = read(
         tmp_path,
-        '{"small": {"input": 3, "output": 4, "cached_input": 1},'
+        '{"small": {"input": 3, "output": 4, "cached_input": 1, "cache_write": 5},'
         ' "huge-1": {"input": 5, "output": 6}, "unconfigured": {"input": 1, "output": 1}}',
     )
     small, large = snapshot.models["small"].price, snapshot.models["large"].price
     assert (small.input, small.cached_input, small.output) == (3, 1, 4)
     assert (large.input, large.cached_input, large.output) == (5, 5, 6)
+    assert (small.cache_write, large.cache_write) == (5, None)
     assert snapshot.price_file == tmp_path / "prices.json"
 
 

@@ -215,7 +215,9 @@ class World:
         price = self.models[name].price
         cached = tokens if self.now - when <= TTL and price.cached_input < price.input else 0
         self.saw[name] = (question + output, self.now)
-        return Usage(question, min(cached, question), output)
+        cached = min(cached, question)
+        written = None if price.cache_write is None else question - cached
+        return Usage(question, cached, output, None, written)
 
     def cached(self) -> dict[str, int]:
         return {n: tokens for n, (tokens, when) in self.saw.items() if self.now - when <= TTL}
@@ -312,6 +314,28 @@ def test_no_conversation_of_ten_thousand_costs_more_than_was_promised() -> None:
             broken += cost > (1 + TERMS.max_regret) * never + 1e-9
     assert broken > 10  # of 667 without the stage: the promise is not an empty one
     assert paid < 0.9 * stay  # and it is not kept by never switching
+
+
+@pytest.mark.parametrize("upgrades", [False, True])
+def test_the_promise_holds_where_writing_to_the_cache_costs_more(upgrades: bool) -> None:
+    terms = Sessions(upgrades=upgrades)
+    for specs, turns in conversations(1000):
+        dearer = [
+            replace(s, price=replace(s.price, cache_write=1.25 * s.price.input)) for s in specs
+        ]
+        for cost, never in talk(dearer, turns, terms):
+            assert cost <= (1 + terms.max_regret) * never + 1e-9
+
+
+def test_what_a_turn_elsewhere_wrote_would_have_been_written_at_the_anchor_too() -> None:
+    write = replace(LARGE, price=replace(LARGE.price, cache_write=3.125))
+    models = {**MODELS, "large": write}
+    one = after(None, write, Usage(1000, 0, 100, None, 1000), models, chosen=True)
+    assert one.spent_usd == pytest.approx((1000 * 3.125 + 100 * 10) / 1e6)
+    two = after(one, SMALL, Usage(1200, 0, 100, None, 1200), models, chosen=True)
+    # 1,100 of the 1,200 were cached there, and the 100 new ones would have been written
+    wanted = (1100 * 1.25 + 100 * 3.125 + 100 * 10) / 1e6
+    assert two.stay_usd - one.stay_usd == pytest.approx(wanted)
 
 
 @pytest.mark.parametrize("regret", [0.0, 0.5])

@@ -246,6 +246,18 @@ def test_what_an_answer_of_messages_thought_is_counted() -> None:
     assert event("messages", type="message_delta", usage=counts).usage == Usage(10, None, 90, 60)
 
 
+@pytest.mark.parametrize("dialect", ["chat", "responses"])
+def test_what_was_written_to_a_cache_is_counted(dialect: str) -> None:
+    names = ("prompt", "completion") if dialect == "chat" else ("input", "output")
+    counts = {
+        f"{names[0]}_tokens": 100,
+        f"{names[0]}_tokens_details": {"cached_tokens": 30, "cache_write_tokens": 60},
+        f"{names[1]}_tokens": 9,
+    }
+    said = DIALECTS[dialect].usage(orjson.dumps({"usage": counts}))
+    assert said == Usage(100, 30, 9, None, 60)
+
+
 def test_a_response_that_failed_says_what_it_cost() -> None:
     said = {"usage": {"input_tokens": 5, "output_tokens": 6}}
     failed = event("responses", type="response.failed", response=said)

@@ -199,7 +199,7 @@ def test_a_wrong_type_is_named(dialect: str, body: dict[str, Any], param: str) -
                     "output_tokens": 9,
                 }
             },
-            Usage(45, 30, 9),
+            Usage(45, 30, 9, None, 5),
         ),
         ("messages", {"content": []}, Usage()),
         ("responses", {"usage": None}, Usage()),
