@@ -1,12 +1,20 @@
-"""Rules: conditions an operator wrote, judged in order, the first that holds wins."""
+"""Rules: conditions an operator wrote, judged in order, the first that holds wins.
+
+What one search may cost is bounded by the text that it looks at, and by the size of a
+pattern (:mod:`sidecar.config.patterns`). What all of them may cost together is bounded by
+time: ordinary rules come nowhere near it, and those that some text makes slow do not hold
+up the requests beside this one.
+"""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Container, Iterator
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from operator import attrgetter
 
+from sidecar.config.patterns import Pattern
 from sidecar.config.snapshot import RuleSpec, Window
 from sidecar.decide.view import EMPTY, View
 from sidecar.frozen import dataclass
@@ -16,18 +24,37 @@ from sidecar.types import Call, Reading
 # its head and half from its tail: a rule must cost the same whatever the length.
 KEYWORD_CHARS = 32_768
 PATTERN_CHARS = 4_096
+# Seconds that a request's searches may take, and as many again of the processor's own
+# time: a wait for a busy processor is nobody's fault. An ordinary search takes 10 us.
+SEARCHES_S = 0.005
+_WORDS_A_LOOK = 32  # keywords between two looks at the clock
 
 
 class Facts:
     """What a request's rules look at; what is dear to make is made once for all of them."""
 
-    __slots__ = ("_folded", "_sent", "_text", "call", "now", "reading")
+    __slots__ = ("_began", "_folded", "_sent", "_text", "_used", "call", "late", "now", "reading")
 
     def __init__(self, call: Call, reading: Reading | None, view: View = EMPTY) -> None:
         self.call, self.reading, self.now = call, reading, view.now
         self._folded: str | None = None
         self._text: str | None = None
         self._sent: dict[str, list[str]] | None = None
+        self._began: float | None = None
+        self._used: float | None = None
+        self.late = False  # something was not looked for, for want of time
+
+    def in_time(self) -> bool:
+        """Whether there is time to look for one more thing."""
+        now = time.perf_counter()
+        if self._began is None:
+            self._began = now
+        if now - self._began <= SEARCHES_S:
+            return True
+        if self._used is None:  # dear to ask for, so not before it is needed
+            self._used = time.thread_time()
+        self.late = self.late or time.thread_time() - self._used > SEARCHES_S
+        return not self.late
 
     @property
     def folded(self) -> str:
@@ -71,7 +98,21 @@ class Judge:
         return cls(rule, tuple(_checks(rule)))
 
 
-def first(judges: tuple[Judge, ...], facts: Facts, barred: Container[str]) -> RuleSpec | None:
+@dataclass(frozen=True, slots=True)
+class Unjudged:
+    """There was no time to judge ``rule``, and so none after it."""
+
+    rule: RuleSpec
+
+    @property
+    def why(self) -> str:
+        took = f"searching took over {SEARCHES_S * 2e3:.0f} ms"
+        return f"{took}: {self.rule.name} and the rules after it were not judged"
+
+
+def first(
+    judges: tuple[Judge, ...], facts: Facts, barred: Container[str]
+) -> RuleSpec | Unjudged | None:
     """The first rule that holds and whose model is not ``barred``."""
     for judge in judges:
         if judge.rule.model not in barred:
@@ -80,6 +121,8 @@ def first(judges: tuple[Judge, ...], facts: Facts, barred: Container[str]) -> Ru
                     break
             else:
                 return judge.rule
+            if facts.late:
+                return Unjudged(judge.rule)
     return None
 
 
@@ -112,18 +155,32 @@ def _checks(rule: RuleSpec) -> Iterator[Check]:
         )
     if when.keywords:
         words = tuple(keyword.casefold() for keyword in when.keywords)
-        yield lambda facts: _any_in(words, facts.folded)
+        yield partial(_any_word, words)
     if rule.patterns:
-        yield lambda facts: any(p.search(facts.text) is not None for p in rule.patterns)
+        yield partial(_any_pattern, rule.patterns)
 
 
 def _is_read(label: Callable[[Reading], str], wanted: Container[str], facts: Facts) -> bool:
     return facts.reading is not None and label(facts.reading) in wanted
 
 
-def _any_in(words: tuple[str, ...], text: str) -> bool:
-    for word in words:  # noqa: SIM110 - a generator takes longer than the search
-        if word in text:
+def _any_word(words: tuple[str, ...], facts: Facts) -> bool:
+    text = facts.folded
+    for start in range(0, len(words), _WORDS_A_LOOK):
+        if not facts.in_time():
+            return False
+        for word in words[start : start + _WORDS_A_LOOK]:
+            if word in text:
+                return True
+    return False
+
+
+def _any_pattern(patterns: tuple[Pattern, ...], facts: Facts) -> bool:
+    text = facts.text
+    for pattern in patterns:
+        if not facts.in_time():
+            return False
+        if pattern.search(text) is not None:
             return True
     return False
 

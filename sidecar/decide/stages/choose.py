@@ -33,7 +33,11 @@ def choose(
     after, settled = table_of(route, snapshot).after, None
     if after:
         rule = rules.first(after, rules.Facts(call, verdict, view), question.able.barred)
-        settled = by_rule(question, rule) if rule else without_reading(question, snapshot)
+        settled = (
+            without_reading(question, snapshot)
+            if rule is None
+            else by_rule(question, rule, snapshot)
+        )
     if settled is not None:
         return replace(settled, reading=verdict)
     return _by_policy(question, call, verdict, snapshot, view)

@@ -87,7 +87,7 @@ def _plan_route(
     if table.before:
         rule = rules.first(table.before, rules.Facts(call, None, view), able.barred)
         if rule is not None:
-            return by_rule(question, rule)
+            return by_rule(question, rule, snapshot)
     if table.after and not features.empty:
         return question
     return without_reading(question, snapshot) or question

@@ -6,6 +6,7 @@ from typing import Final
 
 from sidecar.config.snapshot import ModelSpec, RouteSpec, RuleSpec, Snapshot
 from sidecar.decide.able import Able
+from sidecar.decide.rules import Unjudged
 from sidecar.frozen import dataclass
 from sidecar.types import Decision, Step
 
@@ -47,8 +48,11 @@ def fall_back(question: Question, snapshot: Snapshot, reason: str, why: str) -> 
     return prefer(question, dearest.name, reason, step)
 
 
-def by_rule(question: Question, rule: RuleSpec) -> Decision:
-    """What a rule that holds comes to."""
+def by_rule(question: Question, rule: RuleSpec | Unjudged, snapshot: Snapshot) -> Decision:
+    """What a rule that holds comes to, or one that there was no time to judge: the default,
+    for the policy might send it where a rule was to keep it from."""
+    if isinstance(rule, Unjudged):
+        return fall_back(question, snapshot, "default", rule.why)
     step = Step("rules", f"{rule.name} sends it to {rule.model}")
     return prefer(question, rule.model, f"rule:{rule.name}", step)
 

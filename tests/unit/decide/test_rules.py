@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import random
+import time
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 import pytest
 
-from sidecar.decide import EMPTY, View
-from sidecar.decide.rules import PATTERN_CHARS, holds
-from sidecar.types import Hints, Passed, Prompt
-from tests.support.builders import call, reading, rule
+from sidecar.decide import EMPTY, Question, View, choose, plan
+from sidecar.decide.rules import KEYWORD_CHARS, PATTERN_CHARS, holds
+from sidecar.types import Decision, Features, Hints, Passed, Prompt
+from tests.support.builders import FakeAbilities, call, model, reading, rule, snapshot
 
 LONG = 100_000
 
@@ -131,6 +133,55 @@ def test_the_worst_pattern_that_is_allowed_takes_a_bounded_number_of_steps() -> 
     counted = replace(rule("r", "m", regex="x"), patterns=(counting,))
     assert not holds(counted, call(user="a" * 10_000_000), None)
     assert 0 < counting.seen <= PATTERN_CHARS + 1
+
+
+# The slowest text known for each: what follows any `a` has to be kept in mind, or a
+# keyword all but fits at every place.
+SLOW = [
+    ({"regex": ".*a.{30}c"}, "".join(random.Random(1).choices("ab", k=PATTERN_CHARS))),
+    ({"keywords": ["a" * n + "b" for n in range(80, 100)]}, "a" * KEYWORD_CHARS),
+]
+
+
+@pytest.mark.parametrize(("when", "text"), SLOW)
+@pytest.mark.parametrize("reads", [False, True])
+@pytest.mark.parametrize("policy", ["rules", "cost_quality"])
+def test_many_slow_rules_take_a_bounded_time_and_then_the_default_answers(
+    when: dict[str, Any], text: str, reads: bool, policy: str
+) -> None:
+    label = {"task": "code"} if reads else {}
+    slow = [rule(f"slow-{i}", "small", **when, **label) for i in range(60)]
+    last = rule("last", "small", max_tokens=10_000_000, **label)
+    over = snapshot([model("small"), model("large", 9.0)], policy=policy, rules=[*slow, last])
+    over = replace(over, abilities=FakeAbilities({"small": 0.9, "large": 0.9}))
+    asked, said = call(user=text), reading(task="code")
+
+    def judged() -> Decision:
+        found = plan(asked, Features("a"), over)
+        return choose(found, asked, said, over) if isinstance(found, Question) else found
+
+    began = time.thread_time()
+    assert not any(holds(each, asked, said) for each in slow)
+    all_of_them = time.thread_time() - began
+    began = time.thread_time()
+    found = judged()
+    took = time.thread_time() - began
+    assert (found.model, found.reason) == ("large", "default")
+    assert "the rules after it were not judged" in found.steps[-1].verdict
+    assert took < all_of_them / 2
+    # on a text that is not slow for them every rule is judged
+    asked = call(user="d" * 100)
+    assert judged().reason == "rule:last"
+
+
+def test_hundreds_of_ordinary_rules_are_all_judged() -> None:
+    words = [rule(f"r{i}", "large", keywords=[f"word{i}", f"term{i}"]) for i in range(200)]
+    forms = [rule(f"p{i}", "large", regex=rf"(?i)\b(form|shape){i}\b") for i in range(200)]
+    over = snapshot([model("small"), model("large", 9.0)], rules=[*words, *forms])
+    asked = call(user="Dear all, " * 800 + "what about shape199?")
+    found = plan(asked, Features("a"), over)
+    assert isinstance(found, Decision)
+    assert found.reason == "rule:p199"
 
 
 @pytest.mark.parametrize(
