@@ -17,10 +17,18 @@ from sidecar.errors import UpstreamBroken, UpstreamUnreachable
 from sidecar.upstream.aiohttp_client import AiohttpUpstreams
 from sidecar.upstream.base import UpstreamResponse, Upstreams
 from sidecar.upstream.lean import LeanUpstreams
+from tests.support.leaks import nothing_left
 from tests.support.raw_upstream import RawUpstream, Script, Seen, answer, chunk, raw
 
 CLIENTS = {"lean": LeanUpstreams, "aiohttp": AiohttpUpstreams}
 BODY = b'{"model": "m"}'
+
+
+@pytest.fixture(autouse=True)
+async def clean() -> AsyncIterator[None]:
+    """No task and no descriptor is there when client and upstream have gone."""
+    async with nothing_left():
+        yield
 
 
 @pytest.fixture(params=list(CLIENTS))

@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
 from tests.conftest import Running, Start
-from tests.support.leaks import Leaks
+from tests.support.leaks import nothing_left
 
 
 @pytest.fixture(autouse=True)
-async def nothing_left() -> AsyncIterator[None]:
+async def clean() -> AsyncIterator[None]:
     """Whatever happened, no task and no descriptor is there when sidecar and upstreams have gone.
 
-    It is made before them and so ends after them. Threads of a pool may stay.
+    It is made before them and so ends after them.
     """
-    # a loop opens some descriptors of its own when it is first woken, and when it first listens
-    await asyncio.to_thread(int)
-    (await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)).close()
-    await asyncio.sleep(0)
-    leaks = Leaks(threads=False)
-    yield
-    await leaks.none()
+    async with nothing_left():
+        yield
 
 
 @pytest.fixture(params=["lean", "aiohttp"])

@@ -1,7 +1,7 @@
 """Coverage-guided fuzzing of event streams: the framer, the strip and the taps. Not a test.
 
     pip install -e '.[fuzz]'
-    python -m tests.fuzz.fuzz_framer tests/fuzz/corpus/framer -max_total_time=480
+    python -m tests.fuzz.fuzz_framer tests/fuzz/corpus/framer -runs=1000000
 
 The options are libFuzzer's. A breach ends it and leaves the input in a file.
 """

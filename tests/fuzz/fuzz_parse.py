@@ -1,7 +1,7 @@
 """Coverage-guided fuzzing of request bodies through every dialect. Not a test.
 
     pip install -e '.[fuzz]'
-    python -m tests.fuzz.fuzz_parse tests/fuzz/corpus/parse -max_total_time=480
+    python -m tests.fuzz.fuzz_parse tests/fuzz/corpus/parse -runs=1000000
 
 The options are libFuzzer's. A breach ends it and leaves the input in a file.
 """

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 
@@ -30,4 +32,18 @@ class Leaks:
                 while any(now > then for now, then in zip(self.count(), self.before, strict=True)):
                     await asyncio.sleep(0.01)
         except TimeoutError:
-            pytest.fail(f"tasks, descriptors, threads: {self.before} before, {self.count()} now")
+            left = "; ".join(str(task.get_coro()) for task in asyncio.all_tasks())
+            before, now = self.before, self.count()
+            pytest.fail(f"tasks, descriptors, threads: {before} before, {now} now: {left}")
+
+
+@asynccontextmanager
+async def nothing_left() -> AsyncIterator[None]:
+    """Fail where a task or a descriptor is left that was not there. Threads of a pool may stay."""
+    # a loop opens some descriptors of its own when it is first woken, and when it first listens
+    await asyncio.to_thread(int)
+    (await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)).close()
+    await asyncio.sleep(0)
+    leaks = Leaks(threads=False)
+    yield
+    await leaks.none()

@@ -86,6 +86,8 @@ class RawUpstream:
         self._tasks.add(task)
         self.connections += 1
         ahead = b""  # of the next request, taken while watching for the end of this one
+        playing: asyncio.Future[None] | None = None
+        watching: asyncio.Future[bytes] | None = None
         try:
             while (seen := await _read(reader, ahead)) is not None:
                 self.seen.append(seen)
@@ -108,6 +110,9 @@ class RawUpstream:
         except asyncio.CancelledError:
             return  # the test is over
         finally:
+            for each in (playing, watching):
+                if each is not None:
+                    each.cancel()
             writer.close()
             self._tasks.discard(task)
 
