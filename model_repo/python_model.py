@@ -44,7 +44,12 @@ class TritonPythonModel:
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        self.session = ort.InferenceSession(raw, options, providers=["CPUExecutionProvider"])
+        try:
+            self.session = ort.InferenceSession(raw, options, providers=["CPUExecutionProvider"])
+        except Exception as error:
+            raise pb_utils.TritonModelException(
+                f"{folder}/model.onnx can't be loaded: {error}"
+            ) from None
         self.outputs = [o["name"] for o in self.config["output"]]
         missing = set(self.outputs) - {o.name for o in self.session.get_outputs()}
         if missing:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import json
 import re
 import signal
@@ -23,6 +24,7 @@ import pytest
 import yaml
 
 from sidecar.app import App
+from sidecar.config.schema import Triton as Settings
 from sidecar.encoder.bundle import Bundle
 from sidecar.encoder.served import Served
 from tests.conftest import Running
@@ -34,6 +36,9 @@ from tests.support.wire import exchange
 pytestmark = pytest.mark.timeout(300)
 RETURN_S = 5.0
 SHORT = Served.of(Bundle.load()).name(64)
+OTHER_HASH = "0" * 64
+INT8 = "model.int8.onnx"
+TRIPS = Settings().trip_after  # failures after which the server is not asked
 
 
 @pytest.fixture(scope="module")
@@ -44,8 +49,8 @@ def triton(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonServer]:
 
 
 @pytest.fixture(autouse=True)
-async def nothing_left() -> AsyncIterator[None]:
-    """As everywhere in this folder, but descriptors are not counted.
+async def clean() -> AsyncIterator[None]:
+    """Of this name in the folder too: here descriptors are not counted.
 
     gRPC keeps a pair of local sockets for every event loop that used it, each test has a loop of
     its own, and the core lets a closed channel's connection go when it likes. That they do not
@@ -63,13 +68,17 @@ Begin = Callable[..., Awaitable[Running]]
 async def begin(
     config: dict[str, Any], triton: TritonServer, tmp_path: Path
 ) -> AsyncIterator[Begin]:
-    """A sidecar over the server; the keywords are of ``classifier.triton``."""
+    """A sidecar over the server; but for its first, the keywords are of ``classifier.triton``."""
     async with contextlib.AsyncExitStack() as stack:
 
-        async def one(**keys: object) -> Running:
+        async def one(classifier_ms: float = 3000, **keys: object) -> Running:
             keys = {"url": triton.url, "deadline_ms": 1500, "recheck_s": 0.3, **keys}
             config["decision_cache"] = {"entries": 0}  # every prompt is read anew
-            config["classifier"] = {"backend": "triton", "deadline_ms": 3000, "triton": keys}
+            config["classifier"] = {
+                "backend": "triton",
+                "deadline_ms": classifier_ms,
+                "triton": keys,
+            }
             file = tmp_path / "sidecar.yaml"
             file.write_text(yaml.safe_dump(config, sort_keys=False))
             app = await App.start(file, listen="127.0.0.1:0", admin="127.0.0.1:0")
@@ -104,6 +113,13 @@ async def readiness(sidecar: Running) -> dict[str, Any]:
 async def metrics(sidecar: Running) -> str:
     request = b"GET /metrics HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
     return (await exchange(sidecar.app.admin, request)).body.decode()
+
+
+def calls(said: str, outcome: str) -> float:
+    """How many calls to Triton ended so, by the sidecar's own metrics."""
+    line = rf'^router_triton_calls_total{{outcome="{outcome}"}} (\S+)$'
+    found = re.search(line, said, re.MULTILINE)
+    return float(found[1]) if found else 0.0
 
 
 async def test_a_killed_server_is_replaced_by_the_cpu_path_until_it_is_back(
@@ -198,6 +214,8 @@ def another(key: str) -> dict[str, Callable[[str], str]]:
         said = json.loads(text)
         if key == "version":
             said["version"] = "0123456789ab"
+        elif key == "tokenizer":
+            said["files"]["tokenizer.json"] = OTHER_HASH
         else:
             said["labels"]["tier"].reverse()
         return json.dumps(said)
@@ -206,6 +224,8 @@ def another(key: str) -> dict[str, Callable[[str], str]]:
         served = Served.of(Bundle.load())
         if key == "version":
             return text.replace(served.version, "0123456789ab")
+        if key == "tokenizer":
+            return text.replace(served.parameters["tokenizer_sha256"], OTHER_HASH)
         order = json.dumps(json.dumps(served.labels["tier"]))
         return text.replace(order, json.dumps(json.dumps(served.labels["tier"][::-1])))
 
@@ -213,7 +233,12 @@ def another(key: str) -> dict[str, Callable[[str], str]]:
 
 
 @pytest.mark.parametrize(
-    ("key", "said"), [("version", "encoder_version"), ("labels", "labels_tier")]
+    ("key", "said"),
+    [
+        ("version", "encoder_version"),
+        ("labels", "labels_tier"),
+        ("tokenizer", f"has tokenizer_sha256 {OTHER_HASH}, this sidecar's is "),
+    ],
 )
 async def test_another_encoder_on_the_server_is_not_asked(
     begin: Begin, triton: TritonServer, key: str, said: str
@@ -230,32 +255,122 @@ async def test_another_encoder_on_the_server_is_not_asked(
     assert set(traffic.answers) == {"hello"}
 
 
-async def test_a_slow_model_with_a_full_queue_is_not_waited_for(
-    begin: Begin, triton: TritonServer
+def corrupted(folder: Path, how: str) -> None:
+    """Damage the model in ``folder`` as a bad copy or a careless hand would."""
+    manifest, weights = folder / "1" / "manifest.json", folder / "1" / "model.onnx"
+    raw, said = weights.read_bytes(), json.loads(manifest.read_text())
+    match how:
+        case "one bit":
+            weights.write_bytes(raw[:-1] + bytes([raw[-1] ^ 1]))
+        case "cut short":
+            weights.write_bytes(raw[: len(raw) // 2])
+        case "vouched for":  # its hash is right, and it is no graph
+            weights.write_bytes(raw[: len(raw) // 2])
+            digest = hashlib.sha256(weights.read_bytes()).hexdigest()
+            manifest.write_text(json.dumps(said | {"files": said["files"] | {INT8: digest}}))
+        case "tokenizer":
+            files = said["files"] | {"tokenizer.json": OTHER_HASH}
+            manifest.write_text(json.dumps(said | {"files": files}))
+
+
+@pytest.mark.parametrize(
+    ("how", "sentence"),
+    [
+        ("one bit", "model.onnx is corrupt or belongs to another encoder: generate the model"),
+        ("cut short", "model.onnx is corrupt or belongs to another encoder: generate the model"),
+        ("vouched for", "model.onnx can't be loaded: "),
+        ("tokenizer", f"the encoder has {OTHER_HASH}: generate the model repository again"),
+    ],
+    ids=["one bit", "cut short", "vouched for", "tokenizer"],
+)
+async def test_a_damaged_model_is_refused_at_load_and_the_cpu_path_reads_until_it_is_whole(
+    begin: Begin, triton: TritonServer, how: str, sentence: str
 ) -> None:
-    def slow(text: str) -> str:
+    sidecar = await begin()
+    folder = triton.repository / SHORT
+    kept = {file: file.read_bytes() for file in (folder / "1").iterdir() if file.is_file()}
+    async with flowing(sidecar.url) as traffic:
+        await traffic.after(8)
+        try:
+            corrupted(folder, how)
+            # what is loaded goes on while the new files are refused
+            assert sentence in await asyncio.to_thread(triton.refusal, SHORT)
+            await traffic.after(8)
+            assert backend(sidecar) == "triton"
+
+            triton.control(SHORT, "unload")
+            await becomes(sidecar, "onnx")
+            assert sentence in await asyncio.to_thread(triton.refusal, SHORT)
+            await traffic.after(8)
+            assert backend(sidecar) == "onnx"
+            assert SHORT in (await readiness(sidecar))["backend_why"]
+        finally:
+            for file, raw in kept.items():
+                file.write_bytes(raw)
+            triton.control(SHORT, "load")
+        await becomes(sidecar, "triton", RETURN_S)
+        await traffic.after(8)
+    assert set(traffic.answers) == {"hello"}
+    assert "policy" in traffic.reasons
+    assert set(traffic.reasons) <= {"policy", "deadline"}  # a busy machine's CPU path may be late
+
+
+def slow(seconds: float) -> Callable[[str], str]:
+    """A model that takes so long for each batch."""
+
+    def change(text: str) -> str:
         text = text.replace("import hashlib\n", "import hashlib\nimport time\n")
-        return text.replace("        rows = [", "        time.sleep(2.0)\n        rows = [")
+        return text.replace("        rows = [", f"        time.sleep({seconds})\n        rows = [")
 
-    def crowded(text: str) -> str:
-        return text.replace("max_queue_size: 256", "max_queue_size: 1").replace(
-            "max_batch_size: 32", "max_batch_size: 1"
-        )
+    return change
 
+
+async def test_a_slow_model_is_late_and_not_waited_for(begin: Begin, triton: TritonServer) -> None:
     sidecar = await begin(deadline_ms=900)
     async with flowing(sidecar.url, clients=8) as traffic:
         await traffic.after(10)
-        with changed(triton, {"1/model.py": slow, "config.pbtxt": crowded}):
+        with changed(triton, {"1/model.py": slow(2.0)}):
             await becomes(sidecar, "onnx")
             why = sidecar.app.runtime.classifier.why
-            assert "share of the deadline" in why or "queue is full" in why or "slower" in why
+            assert "share of the deadline" in why or "is slower than 900 ms" in why
             await traffic.after(30)
+            assert backend(sidecar) == "onnx"  # its probes are late too
         await becomes(sidecar, "triton", RETURN_S)
         await traffic.after(10)
     assert set(traffic.answers) == {"hello"}
     assert set(traffic.reasons) <= {"policy", "deadline"}
     said = await metrics(sidecar)
-    assert 'outcome="late"' in said or 'outcome="full"' in said
+    assert calls(said, "late") >= TRIPS
+    assert calls(said, "full") == 0
+
+
+async def test_a_full_queue_is_an_answer_and_no_lateness(
+    begin: Begin, triton: TritonServer
+) -> None:
+    """A call that has its place in the queue is in time: what is refused is what has none."""
+
+    def crowded(text: str) -> str:
+        text = text.replace("max_queue_size: 256", "max_queue_size: 1")
+        return text.replace("max_batch_size: 32", "max_batch_size: 1")
+
+    sidecar = await begin(fallback="none", deadline_ms=9000, classifier_ms=10_000)
+    async with flowing(sidecar.url, clients=10) as traffic:
+        await traffic.after(10)
+        with changed(triton, {"1/model.py": slow(0.4), "config.pbtxt": crowded}):
+            before = len(traffic.reasons)
+            await becomes(sidecar, "none")
+            assert sidecar.app.runtime.classifier.why == "not triton: Triton's queue is full"
+            await traffic.after(10)
+            refused = traffic.reasons[before:]
+        await becomes(sidecar, "triton", RETURN_S)
+        back = len(traffic.reasons) + 10  # of each client, the request that was under way
+        await traffic.after(20)
+    assert set(traffic.answers) == {"hello"}
+    assert "deadline" in refused
+    assert set(traffic.reasons) == {"policy", "deadline"}
+    assert set(traffic.reasons[back:]) == {"policy"}
+    said = await metrics(sidecar)
+    assert calls(said, "full") >= TRIPS > calls(said, "late")
 
 
 def callers(port: int) -> set[str]:
@@ -281,8 +396,7 @@ async def test_a_connection_ends_when_it_is_old_and_no_app_notices(
         said = await metrics(sidecar)
     assert set(traffic.reasons) == {"policy"}
     assert set(traffic.answers) == {"hello"}
-    read = float(re.search(r'router_triton_calls_total{outcome="ok"} (\S+)', said)[1])  # type: ignore[index]
-    assert read > len(traffic.reasons) / 2
+    assert calls(said, "ok") > len(traffic.reasons) / 2
 
 
 def test_killing_the_server_in_the_middle_of_a_demo_loses_nothing(triton: TritonServer) -> None:

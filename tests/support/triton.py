@@ -15,6 +15,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -139,6 +140,15 @@ class TritonServer:
         url = f"{self.http}/v2/repository/models/{model}/{do}"
         with urllib.request.urlopen(urllib.request.Request(url, method="POST"), timeout=60):
             pass
+
+    def refusal(self, model: str) -> str:
+        """Load a model that must not load; what the server says of it."""
+        try:
+            self.control(model, "load")
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.read().decode()
+        raise AssertionError(f"{model} was loaded")
 
     def inferences(self) -> float:
         """How many rows it has read, by its own count."""
