@@ -21,9 +21,14 @@ figures that are known and not on guesses:
 A turn for which the held model is not good enough may ask for a dearer model than
 the anchor. That is not a matter of price: with ``upgrades`` it goes there, and B is
 counted at that model from there on. Without, it stays, and the promise is the plain
-one, against the conversation's first model. The second call of a cascade, whose try was
-rejected, is a matter of quality too and made whatever the room; what the try cost is in
-A. Switches that a rule, a limit, a missing capability, the kill switch or a failure
+one, against the conversation's first model.
+
+What a cascade's rejected try cost is in A. So from the second turn on a try is made only
+where it, and what the call after it would lose of a cache, fit into the room
+(:func:`affords_try`). What the first turn's took, which no room was there for, comes on
+top of the promise; it is a share of that turn, ``max_overhead``.
+
+Switches that a rule, a limit, a missing capability, the kill switch or a failure
 forced are not choices: after one of them B is counted at the model that it led to.
 """
 
@@ -88,7 +93,7 @@ def settle(
     if there is None or here is None or held.model == wanted or held.anchor not in models:
         return Verdict(wanted, f"goes on at {wanted}")
     anchor, target = models[held.anchor].price, models[wanted].price
-    room = (1.0 + terms.max_regret) * held.stay_usd - held.spent_usd + _DUST
+    room = _room(held, terms)
     within = not above(target, anchor)
     # what the switch alone may cost, whatever the turn turns out to be
     prefix = min(held.prefix, call.input_tokens)
@@ -110,6 +115,42 @@ def settle(
     if loss > room or back > room + saved:
         return Verdict(held.model, f"stays: to save {_usd(saved)} USD would risk {_usd(back)}")
     return Verdict(wanted, f"{wanted} saves {_usd(saved)} USD, and the way back is paid for")
+
+
+def affords_try(
+    held: Held,
+    first: str,
+    second: str,
+    call: Call,
+    candidates: Sequence[Candidate],
+    *,
+    models: Mapping[str, ModelSpec],
+    terms: Terms,
+) -> bool:
+    """Whether the promise holds even if ``first``'s answer is rejected and ``second`` asked.
+
+    The try is taken to cost what is expected of it: an answer that is longer may overdraw
+    the room by as much, and then nothing is tried until there is room again.
+    """
+    tried, anchor = _of(first, candidates), models.get(held.anchor)
+    if tried is None or anchor is None:
+        return True
+    target = models[second].price
+    if above(target, anchor.price):
+        if not terms.upgrades:
+            return False
+        loss = 0.0  # never switching is counted there from then on
+    elif second == held.model:
+        loss = 0.0
+    else:
+        prefix = min(held.prefix, call.input_tokens)
+        loss = max(0.0, target.fresh - anchor.price.cached_input) * prefix / 1e6
+    return tried.cost_usd + loss <= _room(held, terms)
+
+
+def _room(held: Held, terms: Terms) -> float:
+    """USD that the conversation may still lose."""
+    return (1.0 + terms.max_regret) * held.stay_usd - held.spent_usd + _DUST
 
 
 def above(price: Price, other: Price) -> bool:

@@ -62,9 +62,15 @@ def _by_policy(
             reason = "budget"
             steps = (*steps, Step("budget", f"{free} would cost more than was allowed"))
     steps = (*steps, Step("policy", "%s: %s", (route.policy, choice.why)))
-    order = choice.order
+    order, tries = choice.order, choice.tries
     outside = able.outside and _within(snapshot.models[route.default], situation, view)
     if view.held is not None:
+        terms = snapshot.config.sessions
+        if tries and not session.affords_try(
+            view.held, order[0], order[1], call, affordable, models=snapshot.models, terms=terms
+        ):
+            steps = (*steps, Step("session", f"{order[0]} is not tried: too little is left"))
+            order, tries = (order[1], order[0], *order[2:]), 0
         usual = price.usual_output(reading, reading.task, view)
         verdict = session.settle(
             view.held,
@@ -72,14 +78,15 @@ def _by_policy(
             call,
             affordable,
             models=snapshot.models,
-            terms=snapshot.config.sessions,
+            terms=terms,
             quality=situation.asked(route.quality),
             output=min(call.max_output_tokens or usual, usual),
         )
         steps = (*steps, Step("session", verdict.why))
         if verdict.model != order[0]:
+            order, tries = (verdict.model, *[n for n in order if n != verdict.model]), 0
+        if order is not choice.order:
             reason = "session"
-            order = (verdict.model, *(name for name in order if name != verdict.model))
     return Decision(
         model=order[0],
         route=route.name,
@@ -89,7 +96,7 @@ def _by_policy(
         candidates=candidates,
         steps=steps,
         reading=reading,
-        tries=choice.tries if order is choice.order else 0,
+        tries=tries,
     )
 
 
