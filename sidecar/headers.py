@@ -150,7 +150,7 @@ class AnswerHead:
     lines: bytes = field(repr=False)  # that go down
     length: bytes | None  # Content-Length
     content_type: str  # in small letters
-    compressed: bool
+    coding: str  # Content-Encoding in small letters; "" where there is none
     retry_after: str | None
 
 
@@ -167,7 +167,7 @@ def down(fields: Fields) -> AnswerHead:
         lines,
         said.get(b"content-length"),
         "" if kind is None else kind.decode("latin-1").lower(),
-        coding is not None and coding.lower() != b"identity",
+        "" if coding is None or coding.lower() == b"identity" else coding.decode("latin-1").lower(),
         None if wait is None else wait.decode("latin-1"),
     )
 

@@ -7,6 +7,7 @@ what the upstream counted.
 
 from __future__ import annotations
 
+import zlib
 from typing import Final
 
 from sidecar.dialects.base import Dialect
@@ -16,6 +17,9 @@ from sidecar.types import Usage
 
 _WHOLE_ANSWER: Final = 1 << 20  # of a longer unstreamed answer only the end is read
 _TAIL: Final = 1 << 14  # bytes of it
+UNPACKED: Final = frozenset({"gzip", "x-gzip", "deflate"})
+_ANY_HEADER: Final = 32 + zlib.MAX_WBITS  # zlib's own word for: gzip's or zlib's, by the bytes
+_MOST_UNPACKED: Final = 1 << 22  # bytes, of one piece
 
 
 class StreamTap:
@@ -119,7 +123,7 @@ class AnswerTap:
 
 
 class BlindTap:
-    """For what cannot be read as it passes: a compressed answer. Its usage is unknown."""
+    """For what cannot be read as it passes. Its usage is unknown."""
 
     def __init__(self) -> None:
         self.content = False
@@ -134,6 +138,43 @@ class BlindTap:
 
     def answer_id(self) -> str:
         return ""
+
+
+class UnpackingTap(BlindTap):
+    """Reads an unpacked copy of a compressed answer, as far as that can be unpacked.
+
+    What goes on is as blind to the relay as any compressed answer: an event of the
+    sidecar's own could not be written into it.
+    """
+
+    def __init__(self, inner: StreamTap | AnswerTap) -> None:
+        super().__init__()
+        self._inner = inner
+        self._unpack = zlib.decompressobj(_ANY_HEADER)
+        self._lost = False  # the rest cannot be read
+
+    def feed(self, chunk: bytes) -> None:
+        self.content = True
+        while chunk and not self._lost:
+            try:
+                plain = self._unpack.decompress(chunk, _MOST_UNPACKED)
+            except zlib.error:
+                self._lost = True
+                break
+            # a small piece that grows to more is no answer
+            self._lost = bool(self._unpack.unconsumed_tail)
+            self._inner.feed(plain)
+            chunk = b""
+            if self._unpack.eof:  # another member may follow
+                chunk = self._unpack.unused_data
+                self._unpack = zlib.decompressobj(_ANY_HEADER)
+        self.whole = self._lost or not isinstance(self._inner, StreamTap) or self._inner.whole
+
+    def usage(self) -> Usage:
+        return self._inner.usage()
+
+    def answer_id(self) -> str:
+        return self._inner.answer_id()
 
 
 Tap = StreamTap | AnswerTap | BlindTap

@@ -127,6 +127,10 @@ async def test_a_compressed_answer_is_not_touched(
     assert reply.body == packed
     assert reply.header("content-encoding") == [encoding]
     assert upstream.seen[0].header("accept-encoding") == [encoding]
+    # what it cost is read from a copy, where that can be unpacked
+    counted = sidecar.app.runtime.telemetry.exposition().decode()
+    line = 'router_tokens_total{kind="output",model="small",route="auto"} 7.0'
+    assert (line in counted) == (encoding == "gzip")
 
 
 async def test_a_compressed_stream_is_not_touched(sidecar: Running, upstream: RawUpstream) -> None:

@@ -142,6 +142,12 @@ async def test_a_compressed_stream_that_breaks_is_cut_and_not_written_into(
     reply = await ask(sidecar)
     assert packed.startswith(reply.body)
     assert not reply.whole
+    # the same of one that ends well as HTTP and gzip go, and lacks its own end
+    packed = gzip.compress(ONE + TWO)
+    upstream.script = raw(head, chunk(packed), LAST_CHUNK)
+    reply = await ask(sidecar)
+    assert packed.startswith(reply.body)
+    assert not reply.whole
 
 
 async def test_a_long_unstreamed_answer_that_breaks_is_cut(

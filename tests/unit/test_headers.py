@@ -155,9 +155,9 @@ def test_what_the_router_looks_at_is_told_apart() -> None:
         )
     )
     assert head.content_type.startswith("text/event-stream")
-    assert (head.length, head.compressed, head.retry_after) == (b"12", True, "3")
+    assert (head.length, head.coding, head.retry_after) == (b"12", "gzip", "3")
     assert b"Content-Length" not in head.lines
-    assert not headers.down(raw([("Content-Encoding", "identity")])).compressed
+    assert headers.down(raw([("Content-Encoding", "identity")])).coding == ""
 
 
 def test_every_hint_is_read() -> None:

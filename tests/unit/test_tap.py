@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import gzip
+import zlib
+from collections.abc import Callable
+
 import orjson
 import pytest
 
 from sidecar.dialects import DIALECTS
-from sidecar.tap import AnswerTap, BlindTap, StreamTap
+from sidecar.tap import AnswerTap, BlindTap, StreamTap, UnpackingTap
 from sidecar.types import Usage
 from tests.support.raw_upstream import ANSWER, DONE, event
 
@@ -179,3 +183,47 @@ def test_a_compressed_answer_is_not_looked_into() -> None:
     assert not tap.content
     tap.feed(b"\x1f\x8b")
     assert (tap.content, tap.usage()) == (True, Usage())
+
+
+def pieces(data: bytes, size: int) -> list[bytes]:
+    return [data[i : i + size] for i in range(0, len(data), size)]
+
+
+@pytest.mark.parametrize("size", [1, 7, 100_000])
+@pytest.mark.parametrize("packed", [gzip.compress, zlib.compress])
+def test_a_compressed_answers_usage_is_read_from_a_copy(
+    packed: Callable[[bytes], bytes], size: int
+) -> None:
+    tap = UnpackingTap(AnswerTap(CHAT))
+    for piece in pieces(packed(orjson.dumps(ANSWER)), size):
+        tap.feed(piece)
+    assert (tap.usage(), tap.whole) == (Usage(11, None, 7), True)
+    stream = UnpackingTap(StreamTap(CHAT))
+    whole = []
+    # two members, as a server that compresses each flush on its own sends them
+    for piece in pieces(packed(event({"content": "x"})) + packed(USAGE + DONE), size):
+        stream.feed(piece)
+        whole.append(stream.whole)
+    assert (stream.usage(), stream.whole) == (Usage(11, 4, 7), True)
+    assert size > 100 or not all(whole)  # until its end has come, it is not whole
+
+
+def test_what_cannot_be_unpacked_is_not_looked_into_and_not_called_broken() -> None:
+    junk = UnpackingTap(StreamTap(CHAT))
+    junk.feed(b"no gzip at all")
+    assert (junk.content, junk.whole, junk.usage()) == (True, True, Usage())
+    after = UnpackingTap(StreamTap(CHAT))
+    after.feed(gzip.compress(event({"content": "x"}) + USAGE) + b"\0" * 8)
+    assert (after.whole, after.usage()) == (True, Usage(11, 4, 7))
+    raw_deflate = zlib.compress(orjson.dumps(ANSWER), wbits=-15)
+    raw = UnpackingTap(AnswerTap(CHAT))
+    raw.feed(raw_deflate)
+    assert raw.usage() == Usage()
+
+
+def test_a_compressed_answer_that_grows_beyond_reason_is_let_go() -> None:
+    tap = UnpackingTap(AnswerTap(CHAT))
+    tap.feed(gzip.compress(b"x" * 50_000_000))
+    tap.feed(b"more")
+    assert (tap.whole, tap.usage()) == (True, Usage())
+    assert len(tap._inner._tail) + sum(map(len, tap._inner._chunks)) <= 1 << 20  # type: ignore[union-attr]
