@@ -104,7 +104,7 @@ def _suggest(args: argparse.Namespace, setup: Any, played: Any) -> int:
     from sidecar.offline.simulate_suggest import suggest, written  # noqa: PLC0415
 
     found = suggest(played, args.quality)
-    text = written(found, args.config, setup.route.name)
+    text = written(found, args.config, setup.route.name, args.output)
     if args.output is not None:
         try:
             args.output.write_text(text, encoding="utf-8")

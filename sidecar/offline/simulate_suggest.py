@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -28,6 +29,17 @@ LEAST_ROWS: Final = 100  # a half of fewer says nothing
 _POINTS: Final = 15
 _DRAWS: Final = 1000
 _MOST_PAIRS: Final = 10
+# Keys whose files are looked for beside the configuration that names them.
+BESIDE: Final = (
+    ("abilities",),
+    ("prices", "file"),
+    ("decision_cache", "common"),
+    ("learning", "file"),
+    ("spending", "file"),
+    ("drift", "reference"),
+    ("routes", "*", "similarity", "library"),
+    ("routes", "*", "ensemble", "file"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,12 +162,15 @@ def _interval(
     return float(low), float(high)
 
 
-def written(found: Suggestion, config: Path, route: str) -> str:
+def written(found: Suggestion, config: Path, route: str, output: Path | None = None) -> str:
     """The configuration with that route in the place of ``route``, the evidence above it.
 
-    Comments of the file do not survive: it is for reading and copying from.
+    Comments of the file do not survive: it is for reading and copying from. Files that it
+    names beside itself are named from ``output``, where it is to be written.
     """
     document = dict(yamlfile.load(config).value)
+    if output is not None and output.parent.resolve() != config.parent.resolve():
+        document = _moved(document, BESIDE, config.parent.resolve(), output.parent.resolve())
     section = dict(document["routes"][route])
     knob = KNOBS[found.route.policy]
     for key in ("quality", "threshold"):
@@ -168,3 +183,20 @@ def written(found: Suggestion, config: Path, route: str) -> str:
     document["routes"] = dict(document["routes"]) | {route: section}
     text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=100)
     return f"# `sidecar simulate --suggest` on {config.name}: {found.sentence}.\n{text}"
+
+
+def _moved(section: Any, keys: tuple[tuple[str, ...], ...], here: Path, there: Path) -> Any:
+    """``section`` of a configuration in ``here``, as one in ``there`` would say it.
+
+    ``keys`` lead to the names of files; ``*`` is every key.
+    """
+    if not isinstance(section, dict):
+        return section
+    found = dict(section)
+    for first, *rest in keys:
+        for key in found if first == "*" else {first} & found.keys():
+            if rest:
+                found[key] = _moved(found[key], (tuple(rest),), here, there)
+            elif isinstance(found[key], str) and not Path(found[key]).is_absolute():
+                found[key] = os.path.relpath(here / found[key], there)
+    return found

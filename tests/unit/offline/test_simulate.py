@@ -361,6 +361,53 @@ def test_suggest_writes_the_cheapest_config_that_keeps_the_quality(
     assert again["policies"][found["policy"]]["cost_usd"] == pytest.approx(sum(halves))
 
 
+def test_a_suggestion_written_elsewhere_names_the_same_files(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    here, there = tmp_path / "here", tmp_path / "there" / "deeper"
+    (here / "made").mkdir(parents=True)
+    there.mkdir(parents=True)
+    rows = write(here / "in.jsonl", scored(240))
+    labelled = [{**row, "label": "easy"} for row in scored(60, seed=2)]
+    known = write(here / "known.jsonl", labelled)
+    made = here / "made" / "prompts.library"
+    assert main(["library", "build", str(known), "--output", str(made)]) == 0
+    capsys.readouterr()
+    common = write(here / "common.jsonl", [{"id": 1, "prompt": "hello"}])
+    (here / "prices.json").write_text('{"tiny": {"input": 1, "output": 1}}')
+    whole = yaml.safe_load(CONFIG)
+    whole["routes"]["auto"]["similarity"] = {"library": "made/prompts.library"}
+    whole["routes"]["other"]["similarity"] = {"library": str(made)}
+    whole |= {
+        "prices": {"file": "prices.json"},
+        "decision_cache": {"common": "common.jsonl"},
+        "learning": {"file": "learnt.json"},
+        "spending": {"file": "spent.sqlite"},
+        "drift": {"reference": "reference.json"},
+    }
+    config, out = here / "sidecar.yaml", there / "suggested.yaml"
+    config.write_text(yaml.safe_dump(whole))
+    run(capsys, rows, "--config", config, "--suggest", "--quality", "0.9", "--output", out)
+    assert main(["check", str(out)]) == 0
+    found = yaml.safe_load(out.read_text())
+
+    def at(of: dict[str, Any], folder: Path) -> dict[str, Path]:
+        named = {
+            "library": of["routes"]["auto"]["similarity"]["library"],
+            "other": of["routes"]["other"]["similarity"]["library"],
+            "prices": of["prices"]["file"],
+            "common": of["decision_cache"]["common"],
+            "learning": of["learning"]["file"],
+            "spending": of["spending"]["file"],
+            "drift": of["drift"]["reference"],
+        }
+        return {what: (folder / name).resolve() for what, name in named.items()}
+
+    assert at(found, there) == at(whole, here)
+    assert at(found, there)["common"] == common
+    assert found["routes"]["other"]["similarity"]["library"] == str(made)  # as it was written
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
