@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import io
 import ssl
+import time
 from types import SimpleNamespace
 from typing import Final
 
@@ -18,6 +19,7 @@ from yarl import URL
 
 from sidecar.config.snapshot import UpstreamSpec
 from sidecar.errors import UpstreamBroken, UpstreamError, UpstreamTimeout, UpstreamUnreachable
+from sidecar.upstream import base
 from sidecar.upstream.base import Fields, Take
 
 _READ_BUFFER: Final = 1 << 16  # bytes held for a slow reader before the upstream is paused
@@ -75,6 +77,7 @@ class AiohttpUpstreams:
         try:
             while True:
                 pooled: list[bool] = []
+                began = time.monotonic()
                 try:
                     response = await session.post(
                         url, data=_payload(body), headers=headers, allow_redirects=False,
@@ -84,7 +87,8 @@ class AiohttpUpstreams:
                 except aiohttp.ClientConnectionError as exc:
                     # of those in the pool, several may have been closed; a fresh one that
                     # breaks is a failure: to repeat what it carried could charge twice
-                    if not pooled or not _met_a_closed_connection(exc):
+                    late = time.monotonic() - began > base.STALE_S
+                    if not pooled or late or not _met_a_closed_connection(exc):
                         raise
         except aiohttp.ClientError as exc:
             raise _translate(exc, spec) from exc

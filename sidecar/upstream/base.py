@@ -8,13 +8,18 @@ is aborted, so that the upstream stops generating what nobody will read.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from sidecar.config.snapshot import UpstreamSpec
 
 Fields = Sequence[tuple[bytes, bytes]]
 # What takes an answer's pieces. Where it gives back an awaitable, the next piece waits.
 Take = Callable[[bytes], Awaitable[None] | None]
+
+
+# A pooled connection that was closed as a request went out shows it within a round trip. One
+# that is lost later was being answered: to ask again could charge twice.
+STALE_S: Final = 5.0
 
 
 class UpstreamResponse(Protocol):

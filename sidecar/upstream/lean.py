@@ -4,7 +4,8 @@ One pool for each origin and its settings. A request takes the connection that
 was used last (the least likely to have been closed by now), or opens one. A POST
 that met a pooled connection the server had just closed is sent once more, on a
 fresh connection, and only if not one byte of an answer came: a fresh connection
-that breaks is a failure, not a stale one, and repeating it could charge twice.
+that breaks, or an old one that held for a while, is a failure and not a stale one,
+and repeating what it carried could charge twice.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from urllib.parse import urlsplit
 
 from sidecar.config.snapshot import UpstreamSpec
 from sidecar.errors import UpstreamBroken, UpstreamTimeout, UpstreamUnreachable
+from sidecar.upstream import base
 from sidecar.upstream.base import Fields, Take
 from sidecar.upstream.connection import Connection, head_of
 
@@ -84,11 +86,12 @@ class _Pool:
         idle = self._idle
         connection = idle.pop() if idle and idle[-1].reusable else await self._take()
         try:
-            stale = connection.exchanges > 0
+            stale, began = connection.exchanges > 0, self._loop.time()
             try:
                 await connection.exchange(head, body)
             except UpstreamBroken:
-                if not stale or connection.heard:
+                late = self._loop.time() - began > base.STALE_S
+                if not stale or late or connection.heard:
                     raise
                 self._forget(connection)
                 connection = await self._open()

@@ -212,6 +212,17 @@ async def test_a_fresh_connection_that_breaks_is_a_failure_and_not_asked_again(
     assert len(upstream.seen) == 1
 
 
+async def test_a_pooled_connection_that_is_lost_under_work_is_not_asked_again(
+    client: Upstreams, upstream: RawUpstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sidecar.upstream.base.STALE_S", 0.1)
+    await drain(await send(client, spec(upstream.url)))
+    upstream.script = raw(0.5)  # it has worked on the question for a while, and dies
+    with pytest.raises(UpstreamBroken):
+        await send(client, spec(upstream.url))
+    assert len(upstream.seen) == 2
+
+
 async def test_an_answer_that_began_is_never_asked_for_again(
     client: Upstreams, upstream: RawUpstream
 ) -> None:
