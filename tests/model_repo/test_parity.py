@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from bench.parity import data_file, faults, measure, prompts
 from model_repo.parity import Parity, compare
 from sidecar.encoder.bundle import Bundle
-from sidecar.types import Reading
+from sidecar.types import DOMAINS, TASKS, TIERS, Reading
 from tests.support.triton import TritonServer
 
 
@@ -28,7 +30,8 @@ def test_every_way_to_run_the_encoder_decides_alike(triton_server: TritonServer)
 def reading(shift: float, bundle: Bundle) -> Reading:
     rng = np.random.default_rng(3)
     demand = tuple((rng.normal(size=bundle.demand) + shift).tolist())
-    return Reading(0.5, demand, (0.5, 0.5), (1.0,), (1.0,))
+    labels = ((0.75, *[0.0] * (len(names) - 2), 0.25) for names in (TASKS, DOMAINS, TIERS))
+    return Reading(0.5, demand, *labels)
 
 
 def test_a_difference_is_counted() -> None:
@@ -43,11 +46,43 @@ def test_a_difference_is_counted() -> None:
         compare(one, other[:9], bundle)
 
 
-def test_what_is_not_kept_is_said() -> None:
-    bad = Parity(500, 0.95, 0.3, 0.01, 0.02, 0.9)
-    assert faults({"onnx fp16": bad}) == [
-        "onnx fp16: it decides as the reference on 95.00% of 500 prompts only",
-        "onnx fp16: it sees the same task in 90.00% of them only",
-        "onnx fp16: a model's chance differs by 0.300, over 0.02",
+GOOD = Parity(500, 1.0, 1.0, 1.0, 1.0, 0.01, 0.01, 0.01, 0.015, 0.02)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"same_decision": 0.95}, "it decides as the reference on 95.00% of 500 prompts only"),
+        ({"same_task": 0.9}, "it sees the same task in 90.00% of 500 only"),
+        ({"same_domain": 0.9}, "it sees the same domain in 90.00% of 500 only"),
+        ({"same_tier": 0.9}, "it sees the same tier in 90.00% of 500 only"),
+        ({"suffices_max": 0.3}, "a model's chance differs by 0.300, over 0.02"),
+        ({"difficulty_max": 0.3}, "difficulty differs by 0.300, over 0.02"),
+        ({"label_max": 0.021}, "a label's probability differs by 0.021, over 0.02"),
+    ],
+)
+def test_what_is_not_kept_is_said(change: dict[str, float], said: str) -> None:
+    assert faults({"torch": GOOD, "onnx fp16": GOOD, "onnx int8": GOOD}) == []
+    bad = replace(GOOD, **change)  # type: ignore[arg-type]
+    assert faults({"onnx fp16": bad}) == [f"onnx fp16: {said}"]
+
+
+def test_int8s_labels_keep_their_bound_on_97_of_100_prompts_and_a_wider_one_on_all() -> None:
+    assert faults({"onnx int8": replace(GOOD, label_p99=0.06, label_max=0.14)}) == []
+    assert faults({"triton": replace(GOOD, label_p97=0.06, label_max=0.16)}) == [
+        "triton: a label's probability differs by 0.160, over 0.15",
+        "triton: a label's probability differs, in more than 3% of them, by 0.060, over 0.05",
     ]
-    assert len(faults({"onnx int8": bad})) == 3
+
+
+@pytest.mark.parametrize("label", ["task", "domain", "tier"])
+def test_a_label_that_is_read_otherwise_is_counted(label: str) -> None:
+    bundle = Bundle.load()
+    one = [reading(0.0, bundle)] * 10
+    field = f"{label}_probs"
+    shifted = tuple(getattr(one[0], field)[::-1])
+    assert shifted[0] != getattr(one[0], field)[0]
+    parity = compare(one, [*one[:9], replace(one[0], **{field: shifted})], bundle)
+    assert getattr(parity, f"same_{label}") == pytest.approx(0.9)
+    assert parity.label_max == pytest.approx(abs(shifted[0] - shifted[-1]))
+    assert (parity.same_decision, parity.suffices_max) == (1.0, 0.0)
