@@ -43,6 +43,8 @@ KNOBS: Final[Mapping[str, str]] = MappingProxyType(
         "threshold": "threshold",
         "similarity": "quality",
         "ensemble": "quality",
+        "bandit": "quality",
+        "cascade": "try_above",
     }
 )
 # Rules as an operator without a classifier writes them, for a route that has none.
@@ -236,6 +238,9 @@ class Study:
 
 def turned(route: RouteSpec, setting: float) -> RouteSpec:
     """``route`` with its policy's knob at ``setting``."""
+    if route.policy == "cascade":
+        terms = route.cascade.model_copy(update={"try_above": setting})
+        return replace(route, cascade=terms)
     if KNOBS[route.policy] == "threshold":
         return replace(route, threshold=setting)
     return replace(route, quality=setting)
@@ -244,7 +249,7 @@ def turned(route: RouteSpec, setting: float) -> RouteSpec:
 def settings_of(policy: str, points: int) -> list[float]:
     """Settings of a policy's knob from cheap to good, finer where quality is nearly kept."""
     steps = np.linspace(0, 1, points)
-    if KNOBS[policy] == "threshold":
+    if KNOBS[policy] != "quality":
         return [float(step) for step in steps]
     return [float(1 - (1 - step) ** 2) for step in steps[1:]]
 
@@ -258,7 +263,7 @@ def named(route: RouteSpec, snapshot: Snapshot) -> list[ModelSpec]:
 def variants(route: RouteSpec, snapshot: Snapshot) -> dict[str, RouteSpec]:
     """The route's own policy, and each other policy in its place that needs nothing more."""
     found = {route.policy: route}
-    for policy in ("cost_quality", "threshold", "similarity", "ensemble", "cascade", "fixed"):
+    for policy in (*KNOBS, "fixed"):
         has = {"similarity": route.library is not None, "ensemble": route.stack is not None}
         if has.get(policy, True):
             found.setdefault(policy, replace(route, policy=policy))
@@ -294,7 +299,8 @@ def _bandit(route: RouteSpec, snapshot: Snapshot) -> Learner | None:
     if route.policy != "bandit":
         return None
     settings = snapshot.config.learning or schema.Learning()
-    return Learner(snapshot, settings.memory, settings.seed or 0)
+    learner = Learner(snapshot, settings.memory, settings.seed or 0)
+    return learner if learner.models else None
 
 
 def _cost(case: Case, model: ModelSpec, reading: Reading) -> float:

@@ -29,6 +29,9 @@ LEAST_ROWS: Final = 100  # a half of fewer says nothing
 _POINTS: Final = 15
 _DRAWS: Final = 1000
 _MOST_PAIRS: Final = 10
+# What is tried. Not a bandit, which will not stay as it is simulated, and not a cascade,
+# whose figures rest on what is assumed of its check.
+SUGGESTED: Final = ("cost_quality", "threshold", "similarity", "ensemble")
 # Keys whose files are looked for beside the configuration that names them.
 BESIDE: Final = (
     ("abilities",),
@@ -76,7 +79,7 @@ def suggest(study: Study, quality: float) -> Suggestion:
         (subset, route, setting)
         for subset in subsets(study)
         for route in variants(subset, study.snapshot).values()
-        if route.policy in KNOBS
+        if route.policy in SUGGESTED
         for setting in settings_of(route.policy, _POINTS)
     ]
     best: tuple[float, RouteSpec] | None = None

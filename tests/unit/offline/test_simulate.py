@@ -340,6 +340,23 @@ def test_simulate_draws_the_curves(config: Path, scored_file: Path, tmp_path: Pa
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
+def test_every_policy_that_needs_no_file_stands_side_by_side_with_a_curve(
+    config: Path, scored_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = run(capsys, scored_file, "--config", config, "--limit", "60", "--curves")
+    policies = {"cost_quality", "threshold", "bandit", "cascade"}
+    assert policies | {"fixed", "rules"} < set(found["policies"])
+    assert set(found["curves"]) == policies
+    for name, line in found["curves"].items():
+        costs = [point["cost_usd"] for point in line]
+        assert costs[0] < costs[-1], name
+        assert len({point["setting"] for point in line}) == len(line)
+    # where a cascade tries nothing any more it is the policy that it goes on with
+    sure = found["curves"]["cascade"][-1]["cost_usd"]
+    whole = found["policies"]["cost_quality"]["cost_usd"] / found["rows"]
+    assert sure == pytest.approx(whole, rel=0.02)
+
+
 def test_suggest_writes_the_cheapest_config_that_keeps_the_quality(
     config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
