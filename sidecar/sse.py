@@ -90,6 +90,10 @@ class Framer:
         """Whether it is within an event."""
         return bool(self._rest) or self._skipping
 
+    def rest(self) -> bytes | None:
+        """The data of what has come of an event that is not whole yet."""
+        return None if self._skipping else _data(self._rest)
+
     def feed(self, chunk: bytes) -> list[bytes]:
         """The data of the events that ``chunk`` completes, in order."""
         text = self._rest + chunk if self._rest else chunk

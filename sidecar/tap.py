@@ -29,10 +29,19 @@ class StreamTap:
         self._dialect = dialect
         self._framer = Framer()
         self.content = False  # something the app would show has come
-        self.whole = False  # the dialect's own end has come
+        self._whole = False  # the dialect's own end has come
         self.error = False  # the upstream sent an error in band
         self._usage = Usage()
         self._answer_id = ""
+
+    @property
+    def whole(self) -> bool:
+        """Whether the dialect's own end has come; without the blank line after it, it counts
+        as one where nothing follows."""
+        if self._whole:
+            return True
+        rest = self._framer.rest()
+        return rest is not None and self._dialect.event(rest).done
 
     def feed(self, chunk: bytes) -> None:
         tells, framer = self._dialect.tells, self._framer
@@ -45,7 +54,7 @@ class StreamTap:
                 continue
             event = self._dialect.event(data)
             self.content = self.content or event.content
-            self.whole = self.whole or event.done
+            self._whole = self._whole or event.done
             self.error = self.error or event.error
             if event.usage is not None:
                 self._usage = _joined(self._usage, event.usage)
@@ -59,7 +68,7 @@ class StreamTap:
         for head, tail in ends:
             event = self._dialect.glimpse(head, tail)
             self.content = self.content or event.content
-            self.whole = self.whole or event.done
+            self._whole = self._whole or event.done
             if event.usage is not None:
                 self._usage = _joined(self._usage, event.usage)
             self._answer_id = event.answer_id or self._answer_id
@@ -127,8 +136,11 @@ class BlindTap:
 
     def __init__(self) -> None:
         self.content = False
-        self.whole = True
         self.error = False
+
+    @property
+    def whole(self) -> bool:
+        return True
 
     def feed(self, chunk: bytes) -> None:
         self.content = True
@@ -168,7 +180,10 @@ class UnpackingTap(BlindTap):
             if self._unpack.eof:  # another member may follow
                 chunk = self._unpack.unused_data
                 self._unpack = zlib.decompressobj(_ANY_HEADER)
-        self.whole = self._lost or not isinstance(self._inner, StreamTap) or self._inner.whole
+
+    @property
+    def whole(self) -> bool:
+        return self._lost or not isinstance(self._inner, StreamTap) or self._inner.whole
 
     def usage(self) -> Usage:
         return self._inner.usage()

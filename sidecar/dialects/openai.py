@@ -63,7 +63,7 @@ class Completion(OpenAI):
         )
 
     def event(self, data: bytes) -> Event:
-        if data == b"[DONE]":
+        if data.startswith(b"[DONE]"):  # as the official client has it, whatever follows
             return Event(done=True)
         try:
             chunk = orjson.loads(data)

@@ -86,6 +86,16 @@ async def test_the_openai_client_raises_where_a_stream_breaks(
     assert said == ["one"]
 
 
+@pytest.mark.parametrize("end", [b"data: [DONE]", b"data: [DONE]\n", b"data: [DONE] \n\n"])
+@pytest.mark.parametrize("counted", [False, True])
+async def test_a_stream_whose_end_is_written_carelessly_is_no_broken_one(
+    sidecar: Running, upstream: RawUpstream, end: bytes, counted: bool
+) -> None:
+    upstream.script = raw(STREAM_HEAD, chunk(ONE), chunk(end), LAST_CHUNK)
+    reply = await ask(sidecar, stream_options={"include_usage": counted})
+    assert (reply.status, reply.body, reply.whole) == (200, ONE + end, True)
+
+
 async def test_an_upstreams_own_error_in_a_stream_passes_and_is_not_doubled(
     sidecar: Running, upstream: RawUpstream
 ) -> None:

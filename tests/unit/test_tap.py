@@ -79,6 +79,18 @@ def test_a_stream_is_whole_at_done_or_at_the_reason_of_its_end() -> None:
     assert not tapped(begun, event({"content": '"finish_reason":"stop"'})).whole
 
 
+def test_an_end_without_the_blank_line_after_it_is_one_where_nothing_follows() -> None:
+    begun = event({"content": "x"})
+    finish = event({}, "stop")
+    for end in (b"data: [DONE]", b"data: [DONE]\n", b"data:[DONE] \r\n", finish.rstrip()):
+        assert tapped(begun, end).whole
+        assert tapped(begun, end[:7], end[7:]).whole
+    assert not tapped(begun).whole
+    assert not tapped(begun, b"data: [DO").whole
+    assert not tapped(begun, finish[:-9]).whole
+    assert tapped(begun, b"data: [DONE] \n\n").whole
+
+
 def test_odd_spaces_hide_neither_the_end_nor_the_usage() -> None:
     tap = tapped(
         event({"content": "x"}),
