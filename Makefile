@@ -82,11 +82,15 @@ $(VENV)/.kernels: $(BIN)/python $(PACKAGE)
 	@$(PIP) -e '.[kernels]'
 	@touch $@
 
-# The server's wheel asks for an old numpy that it does not need: taken without its needs.
+# The server's wheel asks for an old numpy that it does not need: taken without its needs. A
+# compiler makes what TensorRT's bindings miss where the rest of TensorRT is not.
 $(VENV)/.triton: $(BIN)/python $(PACKAGE)
 	@echo "Setting up $(VENV) for the Triton server (once) ..."
 	@$(PIP) -e '.[gpu,engines]'
 	@$(PIP) --no-deps nvidia-pytriton
+	@command -v cc >/dev/null || { [ "$$(id -u)" = 0 ] && apt-get update -qq && \
+	  apt-get install -y -qq --no-install-recommends gcc libc6-dev; } || \
+	  echo "There is no C compiler: the test of the quick plugins is skipped."
 	@touch $@
 
 # A browser for the dashboard's tests, by root only, and promtool for the alert rules', taken

@@ -13,9 +13,9 @@ them would hand over whatever lies behind its last argument. And the grid and in
 are expressions of shapes, which is why no kernel asks for a length (see
 :mod:`kernels.varlen_attention`).
 
-Written against the published API of ``tensorrt.plugin`` in TensorRT 10.13 and 11; the
-module is handed in, so that these functions run as plain Python without a GPU. That a
-built engine answers the same as the reference is checked where there is a GPU.
+Written against ``tensorrt.plugin`` of TensorRT 10.13 and 11. The module is handed in: without a
+GPU a test hands in TensorRT's own, registers with its registry and makes the calls of a build.
+That a built engine answers the same as the reference is checked where there is a GPU.
 """
 
 from __future__ import annotations
@@ -180,13 +180,18 @@ def implementation(
 
 
 def register(
-    trt: Any, trtp: Any, sizes: Sizes, target: int, names: Sequence[str] = tuple(PLUGINS)
+    trt: Any,
+    trtp: Any,
+    sizes: Sizes,
+    target: int,
+    names: Sequence[str] = tuple(PLUGINS),
+    namespace: str = NAMESPACE,
 ) -> None:
     """Declare the plugins with TensorRT, for one encoder and one compute capability.
 
     ``trt`` is ``tensorrt`` or ``tensorrt_rtx``, ``trtp`` its ``plugin`` module
-    (:func:`kernels.trt.find`); ``target`` is 90 for 9.0. Once a process: TensorRT
-    refuses a name that is already declared.
+    (:func:`kernels.trt.find`); ``target`` is 90 for 9.0. Once a process and ``namespace``:
+    TensorRT refuses a name that is already declared.
     """
     for name in names:
         plugin = PLUGINS[name]
@@ -194,7 +199,7 @@ def register(
         tensors = dict.fromkeys(plugin.inputs, trtp.TensorDesc)
         outputs = tuple[(trtp.TensorDesc,) * count]
         answer = tuple[str, str, trtp.KernelLaunchParams, trtp.SymIntExprs]
-        known = f"{NAMESPACE}::{name}"
+        known = f"{namespace}::{name}"
         trtp.register(known)(_shaped(_describe(plugin, trtp, sizes), tensors, outputs))
         trtp.autotune(known)(
             _shaped(

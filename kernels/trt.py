@@ -3,9 +3,10 @@
 Contract: :func:`find` never raises. It answers the first of the packages that can be
 imported, its version, and its quick-plugin module if that can be imported too; what is
 missing comes with the reason in words. :func:`plan` turns a strongly typed ONNX graph into
-a serialized engine, or raises PlanError with the parser's own words. TensorRT proper is in
-NVIDIA's images and not on package indexes; TensorRT-RTX is a package that builds engines
-without a GPU, for compute capabilities that do not include 9.0, and is another product.
+a serialized engine, or raises PlanError with the parser's own words. TensorRT proper comes with
+NVIDIA's images: of its packages the bindings can be had everywhere, the libraries not.
+TensorRT-RTX is a package that builds engines without a GPU, for compute capabilities that do
+not include 9.0, and is another product.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 ``python -m tests.kernels.ahead_of_time table`` answers the table of kernels.compile, at
 the sizes of the committed table and, where they differ, of the shipped encoder;
-``plugins`` registers the quick plugins with the stand-in and calls each function.
+``plugins`` registers the quick plugins with TensorRT's own module and makes a build's calls.
 """
 
 from __future__ import annotations
@@ -13,13 +13,15 @@ import sys
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 from triton.backends import nvidia
 
 from kernels.compile import TARGETS, Sizes, table
 from kernels.plugin import NAMESPACE, PLUGINS, register
 from sidecar.encoder.bundle import Bundle
-from tests.kernels.quick_plugin import TRT, QuickPlugins, TensorDesc
+from tests.kernels.quick_plugin import Driven, Given, load
 
 TOKENS, SEQUENCES, MODELS = 1000, 7, 85
 
@@ -40,15 +42,15 @@ def assembles(ptx: str, target: int) -> bool:
     return made.returncode == 0
 
 
-def inputs(name: str, sizes: Sizes, kind: str) -> list[TensorDesc]:
+def inputs(name: str, sizes: Sizes, kind: Any, trt: ModuleType) -> list[Given]:
     count = sizes.demand + sum(sizes.labels) + 2
-    bounds = TensorDesc((SEQUENCES + 1,), TRT.int32)
+    bounds = Given((SEQUENCES + 1,), trt.int32)
     if name == "embed_norm":
         tables = [(17309, sizes.embed), (256, sizes.embed), (sizes.embed,), (sizes.embed,)]
-        return [TensorDesc((TOKENS,), TRT.int32), bounds, *(TensorDesc(t, kind) for t in tables)]
+        return [Given((TOKENS,), trt.int32), bounds, *(Given(t, kind) for t in tables)]
     if name == "varlen_attention":
         depth = sizes.width // sizes.heads
-        return [TensorDesc((TOKENS, 3, sizes.heads, depth), kind), bounds]
+        return [Given((TOKENS, 3, sizes.heads, depth), kind), bounds]
     own = [
         (sizes.queries, sizes.width),
         (sizes.width, sizes.queries * sizes.width),
@@ -56,45 +58,47 @@ def inputs(name: str, sizes: Sizes, kind: str) -> list[TensorDesc]:
         (count, sizes.width),
         (count,),
     ]
-    abilities = [
-        TensorDesc((MODELS, sizes.demand), TRT.float32),
-        TensorDesc((MODELS,), TRT.float32),
-    ]
-    x = TensorDesc((TOKENS, sizes.width), kind)
-    return [x, bounds, *(TensorDesc(t, kind) for t in own), *abilities]
+    abilities = [Given((MODELS, sizes.demand), trt.float32), Given((MODELS,), trt.float32)]
+    return [Given((TOKENS, sizes.width), kind), bounds, *(Given(t, kind) for t in own), *abilities]
 
 
-def plugins(sizes: Sizes) -> list[dict[str, object]]:
+def plugins(sizes: Sizes) -> dict[str, Any]:
+    trt, trtp = load()
     found = []
     for target in TARGETS:
-        library = QuickPlugins()
-        register(TRT, library, sizes, target)
+        space = f"{NAMESPACE}_{target}"  # a process has each name once
+        register(trt, trtp, sizes, target, namespace=space)
         for name in PLUGINS:
-            known = f"{NAMESPACE}::{name}"
-            for kind in (TRT.float16, TRT.float32):
-                given = inputs(name, sizes, kind)
-                outputs = library.described[known](*given)
-                (tuned,) = library.tuned[known](*given, outputs)
-                entry, ptx, launch, integers = library.compiled[known](*given, outputs, 0)
+            for kind in (trt.float16, trt.float32):
+                given = inputs(name, sizes, kind, trt)
+                one = Driven.by_build(trt, trtp, f"{space}::{name}", given)
                 found.append(
-                    {
+                    {k: v for k, v in asdict(one).items() if k != "ptx"}
+                    | {
                         "name": name,
                         "target": target,
-                        "kind": kind,
-                        "outputs": [[list(o.shape_expr), o.dtype] for o in outputs],
-                        "tuned": [tuned.io_types, tuned.layouts],
-                        "entry": entry,
-                        "parameters": ptx[: ptx.index(")")].count(".param "),
-                        "version": ptx[ptx.index(".version") :].split()[1],
-                        "assembles": assembles(ptx, target),
-                        "grid": [launch.grid_x, launch.grid_y, launch.grid_z],
-                        "block": launch.block_x,
-                        "shared": launch.shared_mem,
-                        "integers": list(integers),
+                        "kind": kind.name,
+                        "parameters": one.ptx[: one.ptx.index(")")].count(".param "),
+                        "version": one.ptx[one.ptx.index(".version") :].split()[1],
+                        "assembles": assembles(one.ptx, target),
                         "given": len(given),
                     }
                 )
-    return found
+    register(trt, trtp, sizes, TARGETS[0])
+    known = [c.name for c in trt.get_plugin_registry().all_creators]
+    again = ""
+    try:
+        register(trt, trtp, sizes, TARGETS[0])
+    except ValueError as error:
+        again = str(error)
+    return {
+        "sizes": asdict(sizes),
+        "found": found,
+        "known": known,
+        "bound": [hasattr(getattr(trtp.op, NAMESPACE), name) for name in PLUGINS],
+        "again": again,
+        "tensorrt": trt.__version__,
+    }
 
 
 if __name__ == "__main__":
@@ -105,5 +109,5 @@ if __name__ == "__main__":
             "shipped": [asdict(row) for row in table(SHIPPED)] if SHIPPED != KEPT else [],
         }
     else:
-        ANSWER = {"sizes": asdict(SHIPPED), "found": plugins(SHIPPED)}
+        ANSWER = plugins(SHIPPED)
     print(json.dumps(ANSWER))

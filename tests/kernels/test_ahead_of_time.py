@@ -22,14 +22,15 @@ from kernels.ops import OPS, KernelError
 from kernels.plugin import PLUGINS, bare
 from kernels.varlen_attention import tiles
 from sidecar.encoder.bundle import Bundle
+from tests.kernels.quick_plugin import libraries, missing
 
 ROOT = Path(__file__).parents[2]
 
 
-def asked(what: str, folder: Path):
+def asked(what: str, folder: Path, **more: str):
     """What a process without the interpreter answers, compiling afresh."""
     environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
-    environment["TRITON_CACHE_DIR"] = str(folder)
+    environment |= {"TRITON_CACHE_DIR": str(folder / "cache"), **more}
     done = subprocess.run(
         [sys.executable, "-W", "error", "-m", "tests.kernels.ahead_of_time", what],
         cwd=ROOT,
@@ -39,7 +40,7 @@ def asked(what: str, folder: Path):
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    return json.loads(done.stdout.splitlines()[-1])  # TensorRT's log is before it
 
 
 @pytest.mark.timeout(600)
@@ -58,33 +59,45 @@ def test_no_kernel_spills_on_any_target_and_the_committed_table_is_its_figures(t
 
 
 @pytest.mark.timeout(600)
-def test_plugins_describe_and_compile_what_tensorrt_would_launch(tmp_path):
-    answer = asked("plugins", tmp_path)
+def test_tensorrts_own_plugin_module_takes_each_plugin_and_compiles_what_it_would_launch(tmp_path):
+    if why := missing():
+        pytest.skip(why)
+    (tmp_path / "lib").mkdir()
+    where = str(libraries(tmp_path / "lib"))
+    answer = asked("plugins", tmp_path, LD_LIBRARY_PATH=where)
     sizes, found = answer["sizes"], answer["found"]
+    assert int(answer["tensorrt"].split(".")[0]) >= 11
+    assert set(PLUGINS) <= set(answer["known"])
+    assert answer["bound"] == [True] * len(PLUGINS)
+    assert "already has" in answer["again"]
     heads = sizes["demand"] + sum(sizes["labels"]) + 2
     assert len(found) == len(PLUGINS) * len(TARGETS) * 2
     for one in found:
-        kind, own = one["kind"], {"HALF": "FP16", "FLOAT": "FP32"}[one["kind"]]
+        kind = one["kind"]
         side = {"HALF": 64, "FLOAT": 32}[kind]
         assert one["assembles"], one
         assert one["version"] == "8.3"
         assert one["entry"] == f"{one['name']}_kernel"
         assert one["parameters"] == one["given"] + len(one["integers"]) + len(one["outputs"])
-        assert one["tuned"][1] == "LINEAR"
-        assert len(one["tuned"][0].split(", ")) == one["given"] + len(one["outputs"])
+        types, layouts = zip(*one["combinations"], strict=True)
+        assert set(layouts) == {"LINEAR"}
+        assert len(types) == one["given"] + len(one["outputs"])
+        assert (one["block"] % 32, one["block"] > 0, one["shared"] >= 0) == (0, True, True)
         if one["name"] == "embed_norm":
             assert one["outputs"] == [[[1000, sizes["embed"]], kind]]
             assert one["grid"] == [-(-1000 // ROWS), 1, 1]
             assert one["integers"] == [1000, 7, 17309, 256]
-            assert one["tuned"][0] == f"INT32, INT32, {own}, {own}, {own}, {own}, {own}"
+            assert types == ("INT32", "INT32", kind, kind, kind, kind, kind)
         elif one["name"] == "varlen_attention":
             assert one["outputs"] == [[[1000, sizes["width"]], kind]]
             assert one["grid"] == [tiles(1000, 7, side.bit_length() - 1), sizes["heads"], 1]
             assert one["integers"] == [1000, 7]
+            assert types == (kind, "INT32", kind)
         else:
             assert one["outputs"] == [[[7, heads], "FLOAT"], [[7, 85], "FLOAT"]]
             assert one["grid"] == [7, 1, 1]
             assert one["integers"] == [85]
+            assert types == (kind, "INT32", *[kind] * 5, *["FLOAT"] * 4)
 
 
 def test_plugins_are_the_ops_with_the_same_names_and_tensors():
