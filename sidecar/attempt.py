@@ -21,7 +21,7 @@ from sidecar.errors import UpstreamBroken, UpstreamTimeout
 from sidecar.frozen import dataclass
 from sidecar.headers import AnswerHead
 from sidecar.sse import UsageStrip
-from sidecar.tap import UNPACKED, AnswerTap, BlindTap, StreamTap, Tap, UnpackingTap
+from sidecar.tap import AnswerTap, BlindTap, StreamTap, Tap, UnpackingTap
 from sidecar.types import Call, Edit, Failure
 from sidecar.upstream.base import Take, UpstreamResponse, Upstreams
 from sidecar.upstream.health import Health, Replica
@@ -177,7 +177,7 @@ def _tap_for(status: int, head: AnswerHead, dialect: Dialect) -> tuple[Tap, bool
     streaming = status < 300 and head.content_type.startswith("text/event-stream")
     tap = StreamTap(dialect) if streaming else AnswerTap(dialect)
     if head.coding:
-        return (UnpackingTap(tap) if head.coding in UNPACKED else BlindTap()), streaming
+        return (UnpackingTap(tap) if head.coding in headers.UNPACKED else BlindTap()), streaming
     return tap, streaming
 
 

@@ -52,6 +52,7 @@ _OF_NOTE: Final = _NOT_UP | _CREDENTIALS | _SEEN | {b"accept-encoding"}
 _NOT_DOWN: Final = _HOP_BY_HOP | {b"server-timing", b"content-length"}
 _OF_NOTE_DOWN: Final = _NOT_DOWN | {b"content-type", b"content-encoding", b"retry-after"}
 _OURS: Final = b"x-router-"
+UNPACKED: Final = frozenset({b"gzip", b"x-gzip", b"deflate"})  # what a copy of can be read
 _IN_LINES: Final = bytes([0x09, 0x0A, 0x0D, *range(0x20, 0x7F)])
 _SAFE: Final = bytes(c if c == 0x09 or 0x20 <= c < 0x7F else 0x3F for c in range(256))
 
@@ -103,7 +104,7 @@ def _sort(fields: Fields, named: Collection[bytes]) -> RequestHead:
         elif low in _SEEN:
             plain += (name, b": ", value, b"\r\n")
         else:
-            encoding += name + b": " + value + b"\r\n"
+            encoding += name + b": " + _legible(value) + b"\r\n"
     block = b"".join(plain)
     if block.count(b"\n") != len(plain) >> 2 or block.count(b"\r") != len(plain) >> 2:
         # the parser lets none through: were it to, a header could forge another here
@@ -111,6 +112,16 @@ def _sort(fields: Fields, named: Collection[bytes]) -> RequestHead:
     size = len(block) + len(credentials) + len(encoding)
     size += sum(map(len, said.values())) + sum(map(len, router.values()))
     return RequestHead(said, router, Passed(block, encoding, credentials), size)
+
+
+def _legible(codings: bytes) -> bytes:
+    """What a caller takes compressed, without what no cost can be read from where it takes
+    something else too: clients offer Brotli beside gzip, and are as glad of gzip."""
+    if b"br" not in codings and b"zstd" not in codings:
+        return codings
+    offered = [each.strip() for each in codings.split(b",")]
+    kept = [each for each in offered if each.partition(b";")[0].strip().lower() in UNPACKED]
+    return b", ".join(kept) or codings
 
 
 def _named(connection: bytes) -> set[bytes]:
@@ -150,7 +161,7 @@ class AnswerHead:
     lines: bytes = field(repr=False)  # that go down
     length: bytes | None  # Content-Length
     content_type: str  # in small letters
-    coding: str  # Content-Encoding in small letters; "" where there is none
+    coding: bytes  # Content-Encoding in small letters; empty where there is none
     retry_after: str | None
 
 
@@ -167,7 +178,7 @@ def down(fields: Fields) -> AnswerHead:
         lines,
         said.get(b"content-length"),
         "" if kind is None else kind.decode("latin-1").lower(),
-        "" if coding is None or coding.lower() == b"identity" else coding.decode("latin-1").lower(),
+        b"" if coding is None or coding.lower() == b"identity" else coding.lower(),
         None if wait is None else wait.decode("latin-1"),
     )
 

@@ -17,7 +17,6 @@ from sidecar.types import Usage
 
 _WHOLE_ANSWER: Final = 1 << 20  # of a longer unstreamed answer only the end is read
 _TAIL: Final = 1 << 14  # bytes of it
-UNPACKED: Final = frozenset({"gzip", "x-gzip", "deflate"})
 _ANY_HEADER: Final = 32 + zlib.MAX_WBITS  # zlib's own word for: gzip's or zlib's, by the bytes
 _MOST_UNPACKED: Final = 1 << 22  # bytes, of one piece
 

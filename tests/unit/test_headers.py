@@ -113,6 +113,26 @@ def test_configured_headers_take_the_place_of_the_callers() -> None:
     assert "ours" not in repr(to)
 
 
+@pytest.mark.parametrize(
+    ("taken", "sent"),
+    [
+        ("gzip, deflate", "gzip, deflate"),
+        ("gzip;q=1.0, identity; q=0.5, *;q=0", "gzip;q=1.0, identity; q=0.5, *;q=0"),
+        ("gzip, deflate, br, zstd", "gzip, deflate"),
+        ("br, gzip;q=0.8", "gzip;q=0.8"),
+        ("zstd,X-GZIP", "X-GZIP"),
+        ("br", "br"),  # it takes nothing else
+        ("br, identity", "br, identity"),
+        ("", ""),
+    ],
+)
+def test_of_several_codings_those_are_asked_for_whose_cost_can_be_read(
+    taken: str, sent: str
+) -> None:
+    passed = headers.read(raw([("Accept-Encoding", taken)])).passed
+    assert passed.encoding == f"Accept-Encoding: {sent}\r\n".encode()
+
+
 def test_what_is_to_be_read_on_its_way_is_asked_for_uncompressed() -> None:
     mine = [("Accept-Encoding", "gzip"), ("accept-encoding", "br"), ("X-Note", "1")]
     assert up(mine, spec(key=None)) == [
@@ -155,9 +175,9 @@ def test_what_the_router_looks_at_is_told_apart() -> None:
         )
     )
     assert head.content_type.startswith("text/event-stream")
-    assert (head.length, head.coding, head.retry_after) == (b"12", "gzip", "3")
+    assert (head.length, head.coding, head.retry_after) == (b"12", b"gzip", "3")
     assert b"Content-Length" not in head.lines
-    assert headers.down(raw([("Content-Encoding", "identity")])).coding == ""
+    assert headers.down(raw([("Content-Encoding", "identity")])).coding == b""
 
 
 def test_every_hint_is_read() -> None:
