@@ -22,7 +22,7 @@ from sidecar.config.snapshot import ModelSpec, Snapshot, UpstreamSpec
 from sidecar.decide.experiment import under
 from sidecar.hedge import hedged
 from sidecar.trial import Trial
-from sidecar.types import Call, Decision, Place
+from sidecar.types import Call, Decision, Failure, Place
 from sidecar.upstream.base import Upstreams
 from sidecar.upstream.budget import RetryBudget
 from sidecar.upstream.health import Health
@@ -40,15 +40,24 @@ class Dispatcher:
         self.deadlines = deadlines
         self._budgets: dict[str, RetryBudget] = {}  # by upstream's name
 
-    async def dispatch(self, call: Call, decision: Decision, snapshot: Snapshot) -> Attempt:
+    async def dispatch(
+        self,
+        call: Call,
+        decision: Decision,
+        snapshot: Snapshot,
+        failures: list[Failure] | None = None,
+    ) -> Attempt:
         """The first candidate that begins to answer.
 
         A candidate with several replicas is asked at each that may be asked, the
         least loaded first, then as often again as its upstream's ``retries`` and the
         retry budget allow. Where all fail: the last upstream's own error, as an
         attempt to relay, or :class:`UpstreamsFailed` if none sent one.
+
+        ``failures`` gets each attempt that came to nothing, as it does: they are there
+        for whoever accounts for a caller who left in the middle, too.
         """
-        trial = Trial(call, self.upstreams, self.health, self.deadlines)
+        trial = Trial(call, self.upstreams, self.health, self.deadlines, failures)
         first = self._first(decision, snapshot)
         if first is not None:
             attempt = await trial.at(first)

@@ -34,7 +34,12 @@ class Trial:
     )  # fmt: skip
 
     def __init__(
-        self, call: Call, upstreams: Upstreams, health: Health, deadlines: Deadlines
+        self,
+        call: Call,
+        upstreams: Upstreams,
+        health: Health,
+        deadlines: Deadlines,
+        failures: list[Failure] | None = None,
     ) -> None:
         self._call = call
         self._upstreams = upstreams
@@ -44,7 +49,7 @@ class Trial:
         self._refused_at = 0  # which of the failures it is
         self._fault: UpstreamError | None = None
         self._rejected: Attempt | None = None  # an answer that its check did not pass
-        self.failures: list[Failure] = []
+        self.failures: list[Failure] = [] if failures is None else failures
         self.unfit: set[str] = set()  # models whose answer did not pass its check
 
     async def of(self, step: Step) -> Attempt | None:

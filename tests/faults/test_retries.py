@@ -12,7 +12,9 @@ import pytest
 
 from sidecar.attempt import Attempt, Step
 from sidecar.trial import Trial
+from sidecar.types import Decision, Failure
 from tests.conftest import Running, Start, config_for
+from tests.support.builders import call
 from tests.support.raw_upstream import (
     ANSWER,
     DONE,
@@ -184,6 +186,21 @@ def _stack(task: asyncio.Task[Any]) -> list[str]:
         names.append(getattr(at, "__qualname__", ""))
         at = getattr(at, "cr_await", None)
     return names
+
+
+async def test_what_failed_before_a_caller_left_is_there_to_account_for(
+    start: Start, upstream: RawUpstream, second: RawUpstream
+) -> None:
+    sidecar = await start(config_for(upstream.url, second.url))
+    upstream.script, second.script = BUSY, raw(60.0)
+    decision = Decision("small", "auto", "policy", fallbacks=("large",))
+    snapshot, failures = sidecar.app.runtime.snapshot, list[Failure]()
+    dispatch = sidecar.app.runtime.dispatcher.dispatch(call(), decision, snapshot, failures)
+    asking = asyncio.ensure_future(dispatch)
+    await asyncio.wait_for(second.asked.wait(), 10)
+    asking.cancel()
+    await asyncio.gather(asking, return_exceptions=True)
+    assert failures == [Failure("small", "status 503")]
 
 
 async def test_a_hedge_does_not_ask_again_before_it_may(
