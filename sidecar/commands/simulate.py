@@ -87,7 +87,7 @@ def run(args: argparse.Namespace) -> int:
         return _suggest(args, setup, played)
     found = simulate_report.report(played, setup)
     if args.mix:
-        found["mix"] = args.mix
+        found |= simulate_report.beside_the_field(setup.cases) | {"mix": args.mix}
     if args.plot or args.curves:
         lines = simulate_report.curves(played)
         found["curves"] = lines
@@ -147,7 +147,7 @@ def show(found: dict[str, Any]) -> None:
     console.print()
     table = Table(box=None, padding=(0, 2, 0, 0))
     for title in ("", "USD / 1,000", "mean score", "quality kept", "cost cut", "decision p50, p99"):
-        table.add_column(title, justify="right" if title else "left")
+        table.add_column(title, justify="right" if title else "left", no_wrap=not title)
     for name, figures in found["policies"].items():
         mark = "[bold green]" if name == found["policy"] else ""
         us = figures.get("decide_us")
@@ -177,11 +177,7 @@ def show(found: dict[str, Any]) -> None:
             f"{cascade.get('asked_twice', 0.0):.1%} of the requests are paid for twice"
         )
     if found.get("mix"):
-        console.print(
-            "The mix: 50 % rows of tier simple, 30 % moderate, 20 % complex. The published rows "
-            "are others' on other data, prices and judges. Their 30 % is summarisation, of which "
-            "no row here has scores by model: moderate questions stand in."
-        )
+        console.print(found["comparable"])
 
 
 def _percent(value: float | None) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -17,7 +18,8 @@ from sidecar.offline.simulate import (
     turned,
     variants,
 )
-from sidecar.offline.simulate_setup import Setup
+from sidecar.offline.simulate_rows import Case
+from sidecar.offline.simulate_setup import FIELD_MIX, SUMMARIES, Setup, kinds_of
 
 # (what, quality kept, cost cut): as vendors and papers quote them for the mix above, on
 # their own data, prices and judges. They are printed beside ours to be seen, not compared.
@@ -68,6 +70,29 @@ def report(study: Study, setup: Setup) -> dict[str, Any]:
     }
 
 
+def beside_the_field(cases: Sequence[Case]) -> dict[str, Any]:
+    """What stands beside the figures of the field's mix, and how far it can be compared."""
+    kinds = Counter(kinds_of(cases))
+    rows = ", ".join(f"{kinds[tier]:,} rows for {share:.0%}" for tier, share in FIELD_MIX.items())
+    middle = "summaries"
+    if not any(case.labels.get("task") == SUMMARIES for case in cases):
+        middle = (
+            "questions of tier moderate, which stand in for summaries: "
+            f"no row here says `task: {SUMMARIES}`"
+        )
+    return {
+        "published": [
+            {"name": name, "retention": kept, "cost_cut": cut} for name, kept, cut in PUBLISHED
+        ],
+        "comparable": (
+            f"The mix: simple questions, summaries and complex reasoning ({rows}). "
+            f"The second are {middle}. Comparable with the published rows is how much of the "
+            "dearest model's quality is kept at which cut of its cost. Not comparable are the "
+            "prompts, the models and their prices, and who judged the answers: those are others'."
+        ),
+    }
+
+
 def curves(study: Study, points: int = POINTS) -> dict[str, list[dict[str, float]]]:
     """By policy that has a knob, mean cost and mean score over its settings."""
     found = {}
@@ -95,13 +120,17 @@ def at_cost(line: list[dict[str, float]], study: Study, cost: float) -> float:
     A draw between two settings costs and scores as the line between them, so the upper
     hull of the points, and of always-weak and always-strong, can be had.
     """
-    points = {(point["cost_usd"], point["quality"]) for point in line}
-    points |= {
+    ends = [
         (study.mean(study.costs[:, i]), study.mean(study.scores[:, i]))
         for i in (study.weak, study.strong)
-    }
+    ]
+    return along([(point["cost_usd"], point["quality"]) for point in line] + ends, cost)
+
+
+def along(points: list[tuple[float, float]], cost: float) -> float:
+    """The most quality that draws between ``points`` (cost, quality) give at ``cost``."""
     hull: list[tuple[float, float]] = []
-    for point in sorted(points):
+    for point in sorted(set(points)):
         while len(hull) > 1 and _below(hull[-2], hull[-1], point):
             hull.pop()
         hull.append(point)

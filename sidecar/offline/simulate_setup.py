@@ -17,8 +17,10 @@ from sidecar.offline.simulate_rows import Case, Passed, cases
 from sidecar.types import Reading
 
 # The workload that published routers are compared on: half simple questions, three in ten
-# summaries, two in ten complex reasoning. Rows are told apart by their `tier`.
+# summaries, two in ten complex reasoning. Rows are told apart by their `tier`; what stands
+# in for summaries where no row has `task: summarization` is the tier between.
 FIELD_MIX: Final[Mapping[str, float]] = {"simple": 0.5, "moderate": 0.3, "complex": 0.2}
+SUMMARIES: Final = "summarization"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,15 +79,29 @@ def study(setup: Setup, check: Check = Check()) -> Study:  # noqa: B008 - frozen
 
 
 def mixed(found: Sequence[Case], shares: Mapping[str, float] = FIELD_MIX) -> list[Case]:
-    """The cases weighed so that each tier has its share. Raises DataError where one is missing."""
-    counts = {tier: sum(case.labels.get("tier") == tier for case in found) for tier in shares}
-    for tier, count in counts.items():
+    """The cases weighed so that each kind has its share. Raises DataError where one is missing."""
+    kinds = kinds_of(found)
+    counts = {kind: kinds.count(kind) for kind in shares}
+    for kind, count in counts.items():
         if not count:
-            raise DataError(f"--mix needs rows of every `tier`, and none is {tier!r}")
+            raise DataError(f"--mix needs rows of every `tier`, and none is {kind!r}")
     return [
-        replace(case, weight=shares[tier] / counts[tier])
-        for case in found
-        if (tier := case.labels.get("tier", "")) in shares
+        replace(case, weight=shares[kind] / counts[kind])
+        for case, kind in zip(found, kinds, strict=True)
+        if kind in shares
+    ]
+
+
+def kinds_of(found: Sequence[Case]) -> list[str]:
+    """Each case's part in the field's mix: its tier, or where there are summaries, `moderate`
+    for these and nothing for what else is of that tier."""
+    summaries = [case.labels.get("task") == SUMMARIES for case in found]
+    if not any(summaries):
+        return [case.labels.get("tier", "") for case in found]
+    tiers = (case.labels.get("tier", "") for case in found)
+    return [
+        "moderate" if is_one else "" if tier == "moderate" else tier
+        for is_one, tier in zip(summaries, tiers, strict=True)
     ]
 
 

@@ -218,6 +218,24 @@ def test_the_mix_gives_each_tier_its_share() -> None:
         mixed([case(1, 1, tier="simple")[0]])
 
 
+def test_summaries_take_their_place_in_the_mix_where_there_are_any() -> None:
+    tiers = ("simple", "complex", "moderate", "moderate", "simple")
+    made = [case(1, 1, tier=t)[0] for t in tiers]
+    made += [case(1, 1, tier=t, task="summarization")[0] for t in ("simple", "moderate")]
+    weights: dict[tuple[str, bool], float] = {}
+    for one in mixed(made):
+        key = (one.labels["tier"], "task" in one.labels)
+        weights[key] = weights.get(key, 0.0) + one.weight
+    assert weights == pytest.approx(
+        {
+            ("simple", False): 0.5,
+            ("simple", True): 0.15,
+            ("moderate", True): 0.15,
+            ("complex", False): 0.2,
+        }
+    )
+
+
 # -- the command ----------------------------------------------------------------------
 
 
@@ -338,6 +356,28 @@ def test_simulate_draws_the_curves(config: Path, scored_file: Path, tmp_path: Pa
     words = ["simulate", str(scored_file), "--config", str(config), "--limit", "20"]
     assert main([*words, "--plot", str(picture)]) == 0
     assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("task", ["qa", "summarization"])
+def test_the_fields_mix_stands_beside_what_is_published_and_says_what_can_be_compared(
+    config: Path, tmp_path: Path, task: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tiers = ("simple", "moderate", "complex")
+    rows = [{**row, "tier": tiers[i % 3]} for i, row in enumerate(scored(60))]
+    rows += [{**row, "id": f"s{row['id']}", "task": task} for row in scored(10, seed=3)]
+    file = write(tmp_path / "in.jsonl", rows)
+    words = ["simulate", str(file), "--config", str(config), "--mix", "field"]
+    assert main(words) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    for row in ("published: rule-based 94.0% 76.0%", "published: ensemble 98.0% 88.0%"):
+        assert row in said
+    assert "Not comparable are the prompts, the models and their prices" in said
+    middle = "10 rows for 30%" if task == "summarization" else "20 rows for 30%"
+    assert f"20 rows for 50%, {middle}, 20 rows for 20%" in said
+    assert ("stand in for summaries" in said) is (task == "qa")
+    found = run(capsys, *words[1:])
+    assert [each["cost_cut"] for each in found["published"]] == [0.76, 0.83, 0.86, 0.88]
+    assert found["rows"] == (50 if task == "summarization" else 60)
 
 
 def test_every_policy_that_needs_no_file_stands_side_by_side_with_a_curve(
