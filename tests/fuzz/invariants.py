@@ -8,6 +8,7 @@ debugged by calling the check with its bytes.
 
 from __future__ import annotations
 
+import gzip
 import json
 import sys
 from collections.abc import Callable, Iterator
@@ -24,7 +25,7 @@ from sidecar.errors import RequestError
 from sidecar.features import features_of
 from sidecar.parse import Received, parse
 from sidecar.sse import Framer, UsageStrip
-from sidecar.tap import AnswerTap, StreamTap
+from sidecar.tap import AnswerTap, StreamTap, UnpackingTap
 from sidecar.types import Edit
 
 SPOKEN = tuple(DIALECTS.values())
@@ -131,7 +132,13 @@ def check_framer(data: bytes) -> None:
         tap.feed(chunk)
     answer = AnswerTap(dialect)
     answer.feed(stream)
-    for usage in (tap.usage(), answer.usage()):
+    packed = UnpackingTap(StreamTap(dialect))
+    for chunk in _cut(gzip.compress(stream, 1, mtime=0), cuts):
+        packed.feed(chunk)
+    if tap.content == packed._inner.content:  # else the one has read more of it than the other
+        assert packed.whole in {True, tap.whole}, "packed"
+    UnpackingTap(StreamTap(dialect)).feed(stream)  # not packed at all
+    for usage in (tap.usage(), answer.usage(), packed.usage()):
         counts = (usage.input_tokens, usage.cached_tokens, usage.output_tokens)
         assert all(count is None or count >= 0 for count in counts)
 
