@@ -51,7 +51,7 @@ def gather(file: Path, catalogue: Catalogue, where: Mapping[str, str]) -> Gather
         if any(value.get(key) != wanted for key, wanted in where.items()):
             continue
         label = value.get("label")
-        if label is not None and label not in LABELS:
+        if label is not None and not (isinstance(label, str) and label in LABELS):
             raise DataError(f"{file}: line {number}: the label is easy or hard, not {label!r}")
         for model in row.scores:
             if model not in names:
@@ -62,7 +62,11 @@ def gather(file: Path, catalogue: Catalogue, where: Mapping[str, str]) -> Gather
         rows.append(row)
         hard.append(LABELS.get(label, np.nan))
     if not rows:
-        raise DataError(f'{file} has no row with "label": easy or hard, or with scores')
+        unknown = ", ".join(list(names)[:3])
+        raise DataError(
+            f'{file} has no row with "label": easy or hard, or with scores'
+            + (f" of a model that the catalogue knows: of {unknown} it knows none" if names else "")
+        )
     columns = {name: np.full(len(rows), np.nan) for name in sorted(filter(None, names.values()))}
     for i, row in enumerate(rows):
         # a name under several promptings has one column: the plain name's score wins

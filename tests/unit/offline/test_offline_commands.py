@@ -144,6 +144,10 @@ def test_calibrate_finds_the_pair_itself(
         (["calibrate", "{file}", "--strong-rate", "3"], "0 to 1"),
         (["calibrate", "{file}", "--quality", "9"], "no threshold"),
         (["calibrate", "{file}", "--quality", "0.9", "--weak", "tiny"], "together"),
+        (["library", "build", "{file}", "--output", "{tmp}/l"], "of tiny, huge it knows none"),
+        (["library", "build", "{mute}", "--output", "{tmp}/l"], "or with scores\n"),
+        (["library", "build", "{odd}", "--output", "{tmp}/l"], "line 1: the label is easy or hard"),
+        (["library", "build", "{said}", "--output", "{tmp}/no/l"], "can't write the library"),
     ],
 )
 def test_bad_input_ends_with_a_sentence(
@@ -156,6 +160,11 @@ def test_bad_input_ends_with_a_sentence(
     few = write(tmp_path / "few.jsonl", scored(20))
     bad = tmp_path / "bad.jsonl"
     bad.write_text("{\n")
-    names = {"tmp": tmp_path, "file": scored_file, "few": few, "bad": bad}
+    names = {
+        "tmp": tmp_path, "file": scored_file, "few": few, "bad": bad,
+        "mute": write(tmp_path / "mute.jsonl", [{"id": 1, "prompt": "hello"}]),
+        "odd": write(tmp_path / "odd.jsonl", [{"id": 1, "prompt": "hello", "label": ["easy"]}]),
+        "said": write(tmp_path / "said.jsonl", [{"id": 1, "prompt": "hello", "label": "easy"}]),
+    }  # fmt: skip
     assert main([part.format(**names) for part in command]) == 1
     assert message in capsys.readouterr().err
