@@ -1,12 +1,15 @@
 """Every policy on scored rows that nothing was made of: quality at the cost of the rules.
 
-    python -m bench.policies ../shared/data/routing.jsonl.gz
+    python -m bench.policies ../shared/data/routing.jsonl.gz [--source mmlu] [--limit 400]
 
 For each pair of models it builds a library from the rows of split `train` and an ensemble
 from those of `dev`, and replays the rows of `test` through the decision engine. Rules on
 length and words are a point, so the others are read where they cost as much, drawn between
-two settings; APGR is the share of the gap between the two models that is recovered, over
-all shares of the cost between always-weak and always-strong (RouteLLM, section 3, by cost).
+two settings: the bandit too, from the beliefs that it starts with (nothing is learnt), and
+the cascade, with the check that `sidecar simulate` assumes. `over_both` is by how much each
+beats the better of rules and random there, with the bootstrap's 95 % interval over the rows.
+APGR is the share of the gap between the two models that is recovered, over all shares of the
+cost between always-weak and always-strong (RouteLLM, section 3, by cost); random has 0.5.
 Serving abilities, unless an ability is named `NAME@SOURCE`: those know the benchmark's
 prompting, which no deployment does. Also prints the row of the field's workload mix.
 """
@@ -16,12 +19,14 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import yaml
+from numpy.typing import NDArray
 
 from bench import ground
 from sidecar import library
@@ -29,9 +34,11 @@ from sidecar.config.snapshot import RouteSpec
 from sidecar.offline import simulate_report, stacking
 from sidecar.offline.library_rows import gather
 from sidecar.offline.session import Session, read_with_progress
-from sidecar.offline.simulate import Study, variants
+from sidecar.offline.simulate import Played, Study, settings_of, turned, variants
+from sidecar.offline.simulate_report import along
 from sidecar.offline.simulate_setup import Setup, mixed, prepare, study
 from sidecar.offline.simulate_suggest import suggest
+from sidecar.types import Reading
 
 
 @dataclass(frozen=True)
@@ -49,10 +56,13 @@ class Pair:
 OWN, OWN_70B = (0.2, 0.2), (0.9, 0.9)
 PAIRS = (
     Pair("mmlu", "mixtral-8x7b-instruct", "gpt-4-1106-preview", (0.24, 0.24), (10, 30)),
+    Pair("gsm8k", "mixtral-8x7b-instruct", "gpt-4-1106-preview", (0.24, 0.24), (10, 30)),
     Pair("mmlu_pro", "Mistral-7B-Instruct-v0.2", "Meta-Llama-3.1-70B-Instruct", OWN, OWN_70B),
     Pair("llmrouter", "mistral-7b-instruct-v0.3", "llama-3.1-nemotron-51b-instruct", OWN, OWN_70B),
 )
-LEARNED = ("cost_quality", "threshold", "similarity", "ensemble")
+LEARNED = ("cost_quality", "threshold", "similarity", "ensemble", "bandit", "cascade")
+POINTS = 21  # of a curve
+DRAWS = 400  # of the bootstrap
 
 
 def config(pair: Pair, serving: bool, **route: object) -> dict[str, object]:
@@ -73,16 +83,27 @@ def config(pair: Pair, serving: bool, **route: object) -> dict[str, object]:
     }
 
 
-def prepared(rows: Path, pair: Pair, split: str, file: Path, **options: Any) -> Setup:
-    return prepare(rows, file, None, where={"source": pair.source, "split": split}, **options)
+class Rows:
+    """The scored rows of one source, each read once whatever is asked of it."""
+
+    def __init__(self, file: Path, source: str, limit: int | None) -> None:
+        self.file, self.source, self.limit = file, source, limit
+        self._read: dict[str, Sequence[Reading]] = {}
+
+    def study(self, split: str, config: Path, **options: Any) -> tuple[Study, Setup]:
+        where = {"source": self.source, "split": split}
+        setup = prepare(self.file, config, None, where=where, limit=self.limit, **options)
+        if split not in self._read:
+            self._read[split] = study(setup).readings
+        return Study(setup.cases, self._read[split], setup.route, setup.snapshot), setup
 
 
-def measure(rows: Path, pair: Pair, folder: Path, serving: bool) -> dict[str, Any]:
+def measure(rows: Rows, pair: Pair, folder: Path, serving: bool) -> dict[str, Any]:
     """The figures of one pair."""
     made = folder / f"{pair.source}.library"
-    session = Session()
     if not made.exists():
-        known = gather(rows, session.catalogue, {"source": pair.source, "split": "train"})
+        session = Session()
+        known = gather(rows.file, session.catalogue, {"source": pair.source, "split": "train"})
         vectors, _ = read_with_progress(session, known.rows)
         library.build(
             session.encoder.version, vectors, known.windows, known.hard, known.scores
@@ -90,12 +111,9 @@ def measure(rows: Path, pair: Pair, folder: Path, serving: bool) -> dict[str, An
     file = folder / "sidecar.yaml"
     files = {"similarity": {"library": made.name}, "ensemble": {"file": "stack.json"}}
     file.write_text(yaml.safe_dump(config(pair, serving, **files)))
-    dev = prepared(rows, pair, "dev", file, unfitted=True)
-    stacking.fit(dev.cases, study(dev).readings, dev.route, dev.snapshot).save(
-        folder / "stack.json"
-    )
-    test = prepared(rows, pair, "test", file)
-    over = study(test)
+    dev, setup = rows.study("dev", file, unfitted=True)
+    stacking.fit(dev.cases, dev.readings, setup.route, setup.snapshot).save(folder / "stack.json")
+    over, test = rows.study("test", file)
     found = figures(over, test)
     if pair is PAIRS[0] and serving:
         found["field_mix"] = field(over, test)
@@ -104,8 +122,22 @@ def measure(rows: Path, pair: Pair, folder: Path, serving: bool) -> dict[str, An
 
 def figures(over: Study, test: Setup) -> dict[str, Any]:
     whole = simulate_report.report(over, test)
-    lines = simulate_report.curves(over)
-    rules = over.mean(over.play(whole_rules(over)).cost)
+    played = {
+        name: [
+            (setting, over.play(turned(route, setting))) for setting in settings_of(name, POINTS)
+        ]
+        for name, route in variants(over.route, over.snapshot).items()
+        if name in LEARNED
+    }
+    lines = {
+        name: [
+            {"setting": at, "cost_usd": over.mean(one.cost), "quality": over.mean(one.score)}
+            for at, one in line
+        ]
+        for name, line in played.items()
+    }
+    by_rules = over.play(whole_rules(over))
+    rules = over.mean(by_rules.cost)
     ends = [over.mean(over.costs[:, i]) for i in (over.weak, over.strong)]
     scores = [over.mean(over.scores[:, i]) for i in (over.weak, over.strong)]
     at = np.linspace(*ends, 101)
@@ -127,6 +159,9 @@ def figures(over: Study, test: Setup) -> dict[str, Any]:
                 for name in LEARNED
             },
         },
+        "over_both": {
+            name: beaten(over, [one for _, one in line], by_rules) for name, line in played.items()
+        },
         "curve": {
             "cost_share": [round(float(share), 2) for share in np.linspace(0, 1, 21)],
             **{
@@ -138,6 +173,26 @@ def figures(over: Study, test: Setup) -> dict[str, Any]:
             },
         },
         "apgr_by_cost": {name: round(apgr(lines[name]), 3) for name in LEARNED},
+    }
+
+
+def beaten(over: Study, line: list[Played], rules: Played) -> dict[str, Any]:
+    """By how much a policy's score at the cost of ``rules`` is above theirs and a draw's."""
+    ends = over.baseline("always_weak"), over.baseline("always_strong")
+    each = [*line, *ends, rules]
+    costs, scores = np.array([p.cost for p in each]), np.array([p.score for p in each])
+
+    def ahead(weights: NDArray[np.float64]) -> float:
+        at = [(float(c), float(s)) for c, s in zip(costs @ weights, scores @ weights, strict=True)]
+        cost, score = at.pop()
+        return along(at, cost) - max(score, along(at[-2:], cost))
+
+    rng, n = np.random.default_rng(0), len(over.cases)
+    drawn = [ahead(over.weights * rng.multinomial(n, np.full(n, 1 / n))) for _ in range(DRAWS)]
+    low, high = np.percentile(drawn, [2.5, 97.5])
+    return {
+        "by": round(ahead(over.weights), 4),
+        "by_95": [round(float(low), 4), round(float(high), 4)],
     }
 
 
@@ -169,16 +224,22 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("rows", type=Path)
     parser.add_argument("--source", action="append", help="only this source; again for more")
+    parser.add_argument("--limit", type=int, help="only the first rows of dev and of test")
     parser.add_argument("--dry", action="store_true", help="print, and append nothing")
     args = parser.parse_args()
-    found: dict[str, Any] = {"encoder": Session().encoder.version}
+    session = Session()
+    found: dict[str, Any] = {"encoder": session.encoder.version}
     with tempfile.TemporaryDirectory() as folder:
         for pair in PAIRS:
             if args.source and pair.source not in args.source:
                 continue
+            rows = Rows(args.rows, pair.source, args.limit)
+            own = [f"{name}@{pair.source}" for name in (pair.weak, pair.strong)]
             for serving in (True, False):
+                if not serving and None in map(session.catalogue.resolve, own):
+                    continue  # the catalogue has no ability of these two for this source alone
                 name = pair.source if serving else f"{pair.source}, abilities @{pair.source}"
-                found[name] = measure(args.rows, pair, Path(folder), serving)
+                found[name] = measure(rows, pair, Path(folder), serving)
                 print(name, found[name], file=sys.stderr, flush=True)
     if not args.dry:
         ground.record("policies", found)
