@@ -10,7 +10,7 @@ flows: the only requests that stop here are those no model can serve.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Final
@@ -33,6 +33,7 @@ from sidecar.relay import Relay
 from sidecar.replay import decided, replay
 from sidecar.runtime import Runtime
 from sidecar.shadow import Shadow
+from sidecar.state.response_cache import Kept
 from sidecar.tracing import Trace
 from sidecar.types import Call, Decision, Failure, Features, Outcome, Reading, Usage
 
@@ -53,20 +54,17 @@ async def handle(received: Received, answer: Downstream, runtime: Runtime, clock
     clock.lap("parse")
     place = None if route is None else runtime.answers.look(call, snapshot, runtime.pinned)
     if place is not None and place.kept is not None:
-        decision = decided(call, place.kept, place.age_s)
-        clock.lap("cache")
-        runtime.telemetry.decided(decision, clock, runtime.classifier.name)
-        how = replay(call, decision, place.kept, place.age_s, answer=answer, clock=clock)
-        runtime.telemetry.account(decision, how, snapshot)
-        _note(record(call, decision, how, snapshot, clock), traced, runtime)
+        over = again(call, place.kept, place.age_s, answer, snapshot, runtime, clock)
+        _note(over, traced, runtime)
         return
     decision = await decide(call, features, snapshot, runtime, clock)
     runtime.telemetry.decided(decision, clock, runtime.classifier.name)
 
     shadow = None if route is None else shadowed(call, features, decision, snapshot, runtime)
-    outcome: Callable[[], Outcome] = partial(unanswered, decision, clock)
+    failures: list[Failure] = []  # what came to nothing so far, should the caller leave now
+    outcome: Callable[[], Outcome] = partial(unanswered, decision, clock, failures)
     try:
-        attempt = await runtime.dispatcher.dispatch(call, decision, snapshot)
+        attempt = await runtime.dispatcher.dispatch(call, decision, snapshot, failures)
         clock.lap("upstream")
         relay = Relay(call, attempt, answer, clock)
         outcome = relay.outcome
@@ -76,7 +74,7 @@ async def handle(received: Received, answer: Downstream, runtime: Runtime, clock
         if place is not None and answer.copy is not None:
             runtime.answers.keep(place, answer.copy, attempt, relay.outcome())
     except UpstreamsFailed as exc:
-        outcome = partial(unanswered, decision, clock, exc)
+        outcome = partial(unanswered, decision, clock, failures, exc)
         exc.routing = of_router(call, decision, exc.last or decision.model, decision.reason, clock)
         raise
     finally:  # a caller who hangs up is accounted for too, and so is a failure
@@ -95,6 +93,24 @@ async def handle(received: Received, answer: Downstream, runtime: Runtime, clock
             log.error("a request was not remembered: %s", trace(exc))
 
 
+def again(
+    call: Call,
+    kept: Kept,
+    age_s: float,
+    answer: Downstream,
+    snapshot: Snapshot,
+    runtime: Runtime,
+    clock: Clock,
+) -> Record:
+    """Answer with what an upstream said to the same request before."""
+    decision = decided(call, kept, age_s)
+    clock.lap("cache")
+    runtime.telemetry.decided(decision, clock, runtime.classifier.name)
+    how = replay(call, decision, kept, age_s, answer=answer, clock=clock)
+    runtime.telemetry.account(decision, how, snapshot)
+    return record(call, decision, how, snapshot, clock)
+
+
 def _note(over: Record, traced: Trace | None, runtime: Runtime) -> None:
     """Write down a request that is over, wherever one is written down."""
     runtime.recent.note(over)
@@ -104,20 +120,24 @@ def _note(over: Record, traced: Trace | None, runtime: Runtime) -> None:
         runtime.tracer.end(traced, over)
 
 
-def unanswered(decision: Decision, clock: Clock, failed: UpstreamsFailed | None = None) -> Outcome:
+def unanswered(
+    decision: Decision,
+    clock: Clock,
+    failures: Sequence[Failure] = (),
+    failed: UpstreamsFailed | None = None,
+) -> Outcome:
     """The outcome of a request that no upstream answered, or whose caller left before one did."""
-    failures = tuple(Failure(*each) for each in failed.failures) if failed else ()
     return Outcome(
-        model=failures[-1].model if failures else decision.model,
+        model=failures[-1].model if failed and failures else decision.model,
         reason=decision.reason,
         status=failed.status if failed else 499,  # nginx's word for a caller who left
-        attempts=max(1, len(failures)),
+        attempts=len(failures) if failed and failures else len(failures) + 1,
         bytes_sent=0,
         usage=Usage(),
         ended="failed" if failed else "hang-up",
         first_byte_ms=None,
         total_ms=clock.elapsed_ms(),
-        failures=failures,
+        failures=tuple(failures),
     )
 
 

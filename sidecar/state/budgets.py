@@ -307,7 +307,8 @@ def cost(call: Call, decision: Decision, outcome: Outcome, snapshot: Snapshot) -
     """USD and tokens of one request, answers that were not passed on included.
 
     As counted, else as expected; an attempt without an answer costs nothing, but for one
-    that a hedge overtook: nobody says what it cost, and its question at least was read.
+    that a hedge overtook or whose caller left: nobody says what it cost, and its question at
+    least was read.
     """
     total = _NONE
     for failure in outcome.failures:
@@ -321,9 +322,13 @@ def cost(call: Call, decision: Decision, outcome: Outcome, snapshot: Snapshot) -
     counted = _counted(outcome.model, outcome.usage, snapshot)
     if counted is not None:
         return total.plus(counted)
+    model = snapshot.models[outcome.model]
+    if outcome.ended == "hang-up" and outcome.first_byte_ms is None:
+        usd = price.cost(call, model, 0.0, EMPTY)
+        return total.plus(Amount(usd, call.input_tokens))
     if outcome.status >= 300:
         return total
-    reading, model = decision.reading, snapshot.models[outcome.model]
+    reading = decision.reading
     output = price.usual_output(reading, reading.task if reading else "", EMPTY)
     if call.max_output_tokens is not None:
         output = min(output, call.max_output_tokens)
