@@ -94,6 +94,13 @@ class Both:
     triton: TritonServer
     running: dict[str, Process]
 
+    def classifier(self, backend: str) -> dict[str, Any]:
+        """The section of the configuration for one of :data:`BACKENDS`."""
+        settings = BACKENDS[backend]
+        if "triton" not in settings:
+            return settings
+        return {**settings, "triton": {**settings["triton"], "url": self.triton.url}}
+
 
 def config_of(url: str, classifier: dict[str, Any]) -> dict[str, Any]:
     """Two models that speak OpenAI's API, and the same two that speak Anthropic's."""
@@ -118,17 +125,15 @@ async def both(
 ) -> AsyncIterator[Both]:
     upstream = RawUpstream(play)
     await upstream.start()
-    running = {}
-    for name, settings in BACKENDS.items():
-        classifier = dict(settings)
-        if "triton" in settings:
-            classifier["triton"] = {**settings["triton"], "url": triton_server.url}
+    running: dict[str, Process] = {}
+    both = Both(upstream, triton_server, running)
+    for name in BACKENDS:
         file = tmp_path_factory.mktemp(name) / "sidecar.yaml"
-        running[name] = await serve(file, config_of(upstream.url, classifier))
+        running[name] = await serve(file, config_of(upstream.url, both.classifier(name)))
     try:
         for process in running.values():
             await process.serving()
-        yield Both(upstream, triton_server, running)
+        yield both
         for process in running.values():
             process.terminate()
         assert [await process.ended() for process in running.values()] == [0, 0]
@@ -273,6 +278,23 @@ async def test_many_at_once_are_each_read(sidecar: Process) -> None:
         decided(reply)
         assert reply.body == orjson.dumps(ANSWER)
     assert len({reply.header("x-router-request-id")[0] for reply in replies}) == 48
+
+
+async def test_workers_each_read(both: Both, backend: str, tmp_path: Path) -> None:
+    """Each worker has a connection of its own: gRPC must not be handed on to another process."""
+    options = ("--workers", "2", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0")
+    config = config_of(both.upstream.url, both.classifier(backend))
+    several = await serve(tmp_path / "sidecar.yaml", config, *options)
+    try:
+        await several.serving()
+        ready = (await get(several.admin, "/readyz")).json
+        assert (ready["backend"], ready["workers"]) == (backend, 2)
+        replies = [await ask(several, chat(f"What is {i} + {i}?")) for i in range(24)]
+        assert {decided(reply) for reply in replies} <= {"small", "large"}
+        several.terminate()
+        assert await several.ended() == 0
+    finally:
+        await several.kill()
 
 
 # -- the two beside each other --------------------------------------------------------
