@@ -45,6 +45,8 @@ CHANNEL: Final = (
     ("grpc.enable_http_proxy", 0),  # prompts do not leave by a proxy that was meant for others
 )
 CONTROL_S: Final = 1.0  # for a question about a model; such calls may be cancelled
+PORTS: Final = "Triton has it on port 8001 unless told otherwise, and HTTP on 8000"
+NO_GRPC: Final = ("Socket closed", "Expected SETTINGS frame")  # Triton's HTTP port; another's
 EXTRA: Final = "pip install 'pointsman[gpu]'"
 MISSING: Final = (
     "classifier.backend: triton needs the package tritonclient with gRPC, which is not "
@@ -132,6 +134,8 @@ class Pool:
         said = f"{error.code().name}: {error.details() or 'no details'}"
         if "maximum queue size" in said:
             return ClassifierLate("Triton's queue is full")
+        if "failed to connect" in said and any(sign in said for sign in NO_GRPC):
+            return ClassifierDown(f"what listens at {self.url} spoke no gRPC: {PORTS}")
         return ClassifierDown(f"Triton at {self.url} failed ({said})")
 
     async def verify(self, within_s: float | None) -> ClassifierError | None:

@@ -43,3 +43,14 @@ def test_a_server_that_is_not_there_is_named(
     file.write_text('{"id": 1, "prompt": "hi"}\n')
     assert main(["score", str(file), "--backend", "triton", "--triton", "127.0.0.1:1"]) != 0
     assert "Triton at 127.0.0.1:1 failed (UNAVAILABLE" in capsys.readouterr().err
+
+
+def test_the_servers_other_port_is_told_from_its_grpc(
+    triton_server: TritonServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "in.jsonl"
+    file.write_text('{"id": 1, "prompt": "hi"}\n')
+    url = triton_server.http.removeprefix("http://")
+    assert main(["score", str(file), "--backend", "triton", "--triton", url]) != 0
+    said = capsys.readouterr().err
+    assert f"what listens at {url} spoke no gRPC: Triton has it on port 8001" in said
