@@ -60,7 +60,7 @@ def gather(file: Path, catalogue: Catalogue, where: Mapping[str, str]) -> Gather
             silent += 1
             continue
         rows.append(row)
-        hard.append(LABELS.get(label, np.nan))
+        hard.append(np.nan if label is None else LABELS[label])
     if not rows:
         unknown = ", ".join(list(names)[:3])
         raise DataError(
