@@ -15,7 +15,7 @@ export ORT_DISABLE_TELEMETRY := 1
 TESTED := $(if $(CI),$(VENV)/.train $(VENV)/.kernels $(VENV)/.triton)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench numbers manifests clean
+.PHONY: help demo test lint compiled bench numbers manifests clean
 
 help: ## what there is to type
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
@@ -32,6 +32,15 @@ lint: $(VENV)/.dev ## ruff, mypy, and the walls between the packages
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 
+# What a wire can tell: the contract, faults, and every surface, but what starts processes.
+compiled: $(VENV)/.dev $(VENV)/.compiler ## the request path as machine code, as images have it, and its tests
+	@echo "Compiling the request path (minutes) ..."
+	@$(BIN)/python deploy/compiled.py .work/compiled
+	COMPILED=1 $(BIN)/python -m pytest -o "pythonpath=.work/compiled ." -m "not sources" \
+	  tests/contract tests/faults --ignore tests/faults/triton $(addsuffix .py,$(addprefix tests/e2e/test_, admission bad_input \
+	  budgets cascade credentials decision_log feedback fidelity limits official_clients \
+	  openai_client response_cache secrets shadow_and_split stream_usage surfaces tracing))
+
 bench: $(VENV)/.dev $(VENV)/.bench ## the short benchmark, appended to bench/results.jsonl
 	$(BIN)/python -m bench.decision
 	$(BIN)/python -m bench.proxy --requests 1500 --rounds 3
@@ -40,7 +49,8 @@ bench: $(VENV)/.dev $(VENV)/.bench ## the short benchmark, appended to bench/res
 	$(BIN)/python -m bench.soak --minutes 1
 
 # SKIP="soak rivals" leaves those out.
-numbers: $(VENV)/.dev $(VENV)/.bench $(VENV)/.tools ## every figure of README and docs, measured here (two hours)
+numbers: $(VENV)/.dev $(VENV)/.bench $(VENV)/.tools $(VENV)/.compiler ## every figure of README and docs, measured here (two hours)
+	$(BIN)/python deploy/compiled.py .work/compiled
 	$(BIN)/python -m bench.numbers $(if $(SKIP),--skip $(SKIP))
 
 manifests: $(VENV)/.kube ## render deploy/manifests from the chart
@@ -69,6 +79,15 @@ $(VENV)/.dev: $(BIN)/python $(PACKAGE)
 	@echo "Setting up $(VENV) for development (once) ..."
 	@$(PIP) -e '.[dev]'
 	@touch $@ $(VENV)/.demo
+
+# A C compiler and Python's headers, where they are missing.
+$(VENV)/.compiler: $(BIN)/python
+	@command -v cc >/dev/null || [ "$$(id -u)" != 0 ] || \
+	  { apt-get update -qq && apt-get install -y -qq --no-install-recommends gcc libc6-dev; }
+	@$(BIN)/python -c 'import sys, sysconfig, pathlib as p; \
+	  sys.exit(not p.Path(sysconfig.get_path("include"), "Python.h").exists())' || \
+	  [ "$$(id -u)" != 0 ] || { apt-get update -qq && apt-get install -y -qq python3-dev; }
+	@touch $@
 
 # What the proxy is compared with. Without them the benchmark says so and goes on.
 $(VENV)/.bench: $(BIN)/python $(PACKAGE)

@@ -30,6 +30,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "bench" / "results.jsonl"
+COMPILED = ROOT / ".work" / "compiled"  # by `make compiled`
 START_LIMIT_S = 30.0
 _BEGAN = time.monotonic()
 _LOAD_BEFORE = round(os.getloadavg()[0], 2)  # of the minute before this process: was it quiet?
@@ -71,12 +72,10 @@ class Sidecar:
 
 
 @contextmanager
-def process(command: Sequence[str], log: Path) -> Iterator[Process]:
+def process(command: Sequence[str], log: Path, cwd: Path = ROOT) -> Iterator[Process]:
     """Run ``command`` with its error stream in ``log``; SIGTERM at the end, then SIGKILL."""
     with log.open("w") as errors:
-        popen = subprocess.Popen(
-            command, cwd=ROOT, stdout=subprocess.PIPE, stderr=errors, text=True
-        )
+        popen = subprocess.Popen(command, cwd=cwd, stdout=subprocess.PIPE, stderr=errors, text=True)
     try:
         yield Process(popen)
     finally:
@@ -118,9 +117,12 @@ def _started_mock(command: Sequence[str]) -> Iterator[str]:
 
 @contextmanager
 def sidecar(
-    config: dict[str, Any], fault: str | None = None, workers: int = 1
+    config: dict[str, Any], fault: str | None = None, workers: int = 1, home: Path = ROOT
 ) -> Iterator[Sidecar]:
-    """A real ``sidecar serve`` over ``config``, ready; with ``fault``, ``bench.drill``'s."""
+    """A real ``sidecar serve`` over ``config``, ready; with ``fault``, ``bench.drill``'s.
+
+    ``home`` is the folder whose package it runs: this checkout, or :data:`COMPILED`.
+    """
     with tempfile.TemporaryDirectory() as folder:
         listen, admin = free_port(), free_port()
         file = Path(folder, "sidecar.yaml")
@@ -133,7 +135,7 @@ def sidecar(
         command += ["--workers", str(workers)] if workers > 1 else []
         log = Path(folder, "log")
         began = time.perf_counter()
-        with process(command, log) as running:
+        with process(command, log, home) as running:
             while not _ready(f"http://127.0.0.1:{admin}/readyz"):
                 if running.popen.poll() is not None or time.perf_counter() - began > START_LIMIT_S:
                     raise RuntimeError(f"the sidecar did not start:\n{log.read_text()}")

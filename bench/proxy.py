@@ -31,6 +31,11 @@ from typing import Any
 from bench import ground
 
 PROXY_CORE, LOAD_CORE = {0}, {1}
+SIDECARS = (  # as a checkout runs it, as an image does, and over the other upstream client
+    ("sidecar", "lean", ground.ROOT),
+    ("sidecar (compiled)", "lean", ground.COMPILED),
+    ("sidecar (aiohttp client)", "aiohttp", ground.ROOT),
+)
 
 
 @dataclass(frozen=True)
@@ -137,12 +142,14 @@ def contenders(mock_port: int, folder: Path, only: set[str]) -> Iterator[list[Co
             command = [envoy, "-c", str(file), "--concurrency", "1", "-l", "error"]
             add("envoy", [*command, "--disable-hot-restart"], port, plain)
 
-        for client in ("lean", "aiohttp"):
-            name = "sidecar" if client == "lean" else "sidecar (aiohttp client)"
-            if name not in (only or {"sidecar"}):
+        for name, client, home in SIDECARS:
+            if name not in (only or {"sidecar", "sidecar (compiled)"}):
+                continue
+            if not (home / "sidecar").is_dir():
+                print(f"{name} cannot run here: type `make compiled`", file=sys.stderr)
                 continue
             config = _config(mock_port, client)
-            one = stack.enter_context(ground.sidecar(config))
+            one = stack.enter_context(ground.sidecar(config, home=home))
             os.sched_setaffinity(one.process.popen.pid, PROXY_CORE)
             for task in Path(f"/proc/{one.process.popen.pid}/task").iterdir():
                 os.sched_setaffinity(int(task.name), PROXY_CORE)

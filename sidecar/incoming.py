@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import httptools
 
@@ -210,7 +210,7 @@ def _path_of(target: bytes) -> bytes:
     if b"://" not in target:
         raise invalid()
     try:
-        parts = httptools.parse_url(target)
+        parts: Any = httptools.parse_url(target)  # what a URL lacks is None there
     except httptools.HttpParserInvalidURLError:
         raise invalid() from None
     path = parts.path or b"/"

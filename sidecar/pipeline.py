@@ -54,7 +54,7 @@ async def handle(received: Received, answer: Downstream, runtime: Runtime, clock
     clock.lap("parse")
     place = None if route is None else runtime.answers.look(call, snapshot, runtime.pinned)
     if place is not None and place.kept is not None:
-        over = again(call, place.kept, place.age_s, answer, snapshot, runtime, clock)
+        over = again(call, place.kept, place.age_s, answer=answer, runtime=runtime, clock=clock)
         _note(over, traced, runtime)
         return
     decision = await decide(call, features, snapshot, runtime, clock)
@@ -97,13 +97,13 @@ def again(
     call: Call,
     kept: Kept,
     age_s: float,
+    *,
     answer: Downstream,
-    snapshot: Snapshot,
     runtime: Runtime,
     clock: Clock,
 ) -> Record:
     """Answer with what an upstream said to the same request before."""
-    decision = decided(call, kept, age_s)
+    decision, snapshot = decided(call, kept, age_s), runtime.snapshot
     clock.lap("cache")
     runtime.telemetry.decided(decision, clock, runtime.classifier.name)
     how = replay(call, decision, kept, age_s, answer=answer, clock=clock)

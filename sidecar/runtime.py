@@ -107,7 +107,7 @@ class Runtime:
         talk = self.snapshot.config.sessions
         self.sessions = Sessions(talk.entries, talk.ttl_s, registry=meter.registry)
         self.places = Places(talk.entries, talk.responses_ttl_s, registry=meter.registry)
-        self.telemetry.config_generation.value = self.snapshot.generation
+        self.telemetry.config_generation.value = float(self.snapshot.generation)
         self.suspicion = Suspicion(meter.registry)
         self.drift = Monitor(
             self.snapshot.config.drift,
@@ -170,7 +170,7 @@ class Runtime:
     def reprice(self, sheet: Mapping[str, Price]) -> None:
         """Swap in new prices; requests in flight keep those they began with."""
         self.snapshot = repriced(self.snapshot, sheet)
-        self.telemetry.config_generation.value = self.snapshot.generation
+        self.telemetry.config_generation.value = float(self.snapshot.generation)
 
     def adopt(self, change: Callable[[Snapshot], Snapshot]) -> None:
         """Decide by the changed snapshot from the next request on: abilities that moved."""
@@ -184,11 +184,11 @@ class Runtime:
                 f"No model is called {model!r}. Use one of: {known}.", code="model_not_found"
             )
         self.pinned = model
-        self.telemetry.pinned.value = 1
+        self.telemetry.pinned.value = 1.0
 
     def unpin(self) -> None:
         self.pinned = None
-        self.telemetry.pinned.value = 0
+        self.telemetry.pinned.value = 0.0
 
     def reload(self) -> Snapshot:
         """Read the configuration again and swap it in whole.
@@ -223,5 +223,5 @@ class Runtime:
         talk = new.config.sessions
         self.sessions.bound(talk.entries, talk.ttl_s)
         self.places.bound(talk.entries, talk.responses_ttl_s)
-        self.telemetry.config_generation.value = new.generation
+        self.telemetry.config_generation.value = float(new.generation)
         return new

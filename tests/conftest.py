@@ -13,6 +13,7 @@ import uvloop
 import yaml
 from hypothesis import HealthCheck, settings
 
+from sidecar import pipeline
 from sidecar.app import App
 from sidecar.classify.base import Classifier
 from sidecar.classify.batcher import BatchingClassifier
@@ -33,6 +34,8 @@ settings.load_profile("unhurried")
 def pytest_configure(config: pytest.Config) -> None:
     if os.environ.get("CI"):
         config.pluginmanager.register(NoSkips())
+    if os.environ.get("COMPILED") and not str(pipeline.__file__).endswith(".so"):
+        pytest.exit(f"compiled modules were to be tested, and this is {pipeline.__file__}", 2)
 
 
 def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:

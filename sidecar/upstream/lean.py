@@ -121,7 +121,7 @@ class _Pool:
 
     async def _open(self) -> Connection:
         origin = self.origin
-        connection: Connection | None = None
+        opened = False
         self._opening += 1
         try:
             async with asyncio.timeout(origin.connect_s):
@@ -132,6 +132,7 @@ class _Pool:
                     ssl=origin.tls,
                     server_hostname=origin.host if origin.tls else None,
                 )
+            opened = True
         except TimeoutError:
             raise UpstreamTimeout(f"no connection to {origin.name} in time") from None
         except ssl.SSLCertVerificationError as exc:
@@ -142,7 +143,7 @@ class _Pool:
             raise UpstreamUnreachable(f"no connection to {origin.name}: {why}") from None
         finally:
             self._opening -= 1
-            if connection is None:
+            if not opened:
                 self._next_turn()  # there is room for one more, and nobody gives it back
         self._all.add(connection)
         return connection

@@ -212,6 +212,7 @@ async def test_a_fresh_connection_that_breaks_is_a_failure_and_not_asked_again(
     assert len(upstream.seen) == 1
 
 
+@pytest.mark.sources  # replaces what a compiled module has for good
 async def test_a_pooled_connection_that_is_lost_under_work_is_not_asked_again(
     client: Upstreams, upstream: RawUpstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:

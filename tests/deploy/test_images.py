@@ -70,6 +70,15 @@ def test_the_sidecars_image_has_neither_torch_nor_cuda() -> None:
     assert not re.search(r"torch|cuda|nvcr|kernels|\btrain", text)
 
 
+def test_the_sidecars_image_runs_a_compiled_request_path_and_has_no_compiler() -> None:
+    (built,) = (line for line in stages()["built"] if "compiled.py /opt/compiled" in line)
+    assert "cp -a /opt/compiled/. /opt/pointsman/lib/python3.11/site-packages/" in built
+    assert 'assert pipeline.__file__.endswith(".so")' in built
+    assert [line for line in stages()["sidecar"] if line.startswith(("COPY", "RUN"))] == [
+        "COPY --from=built /opt/pointsman /opt/pointsman"
+    ]
+
+
 def test_the_base_release_is_pinned_and_plans_are_built_by_its_own_tensorrt() -> None:
     text = FILE.read_text()
     assert re.search(r"^ARG TRITON_RELEASE=\d\d\.\d\d$", text, re.MULTILINE)

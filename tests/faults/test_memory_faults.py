@@ -10,6 +10,7 @@ from tests.conftest import Start
 from tests.support.wire import Wire, chat, post
 
 
+@pytest.mark.sources  # replaces what a compiled module has for good
 async def test_a_memory_that_fails_costs_no_answer_and_no_count(
     start: Start,
     config: dict[str, Any],

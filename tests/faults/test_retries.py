@@ -152,6 +152,7 @@ async def test_a_caller_who_leaves_takes_both_along(
     await asyncio.wait_for(asyncio.gather(upstream.gone.wait(), second.gone.wait()), 10)
 
 
+@pytest.mark.sources  # replaces what a compiled module has for good
 async def test_a_hedge_that_begins_as_the_caller_leaves_is_let_go_too(
     start: Start, upstream: RawUpstream, second: RawUpstream, tmp_path: Path
 ) -> None:

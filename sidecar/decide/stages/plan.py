@@ -66,10 +66,11 @@ def _plan_route(
     able = table.able(call)
     if able.none:
         capability.require(call, table.everyone)
-    steps = (able.step or table.said(call, able),)
+    steps: tuple[Step, ...] = (able.step or table.said(call, able),)
     if view.exhausted or view.arm:
-        split = (Step("split", f"the arm {view.arm}"),) if view.arm else ()
-        steps = (*budget.admit(view.exhausted), *split, *steps)
+        if view.arm:
+            steps = (Step("split", f"the arm {view.arm}"), *steps)
+        steps = (*budget.admit(view.exhausted), *steps)
     question = Question(route, able, features.empty, steps)
     if call.continues is not None:
         settled = continued.settle(question, view.place, snapshot)
