@@ -55,7 +55,7 @@ STEPS = (
     Step("bench.proxy --requests 3000 --rounds 5", 6),
     Step("bench.rivals --part proxies", 15),
     Step("bench.rivals --part classifiers", 10, data=True),
-    Step(f"bench.policies {shlex.quote(ROWS)} --source mmlu", 5, data=True),
+    Step(f"bench.policies {shlex.quote(ROWS)}", 12, data=True),
     Step("bench.gaming --limit 300", 2, data=True),
     Step("bench.recovery", 2, data=True),
     Step("bench.soak", 61),

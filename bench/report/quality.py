@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from bench.report.rows import Results
 from bench.report.tables import markdown, missing, ms, percent, thousands, under
 from sidecar.offline.simulate_report import PUBLISHED
 
-POLICIES = "python -m bench.policies ../shared/data/routing.jsonl.gz --source mmlu"
+POLICIES = "python -m bench.policies ../shared/data/routing.jsonl.gz"
 # What others publish for the mix of work they quote, by the quality kept.
 _PUBLISHED = {
     kept: (name, f"{kept:.0%}".replace("%", " %"), percent(cut, 0)) for name, kept, cut in PUBLISHED
@@ -26,8 +28,29 @@ def at_the_cost_of_rules(results: Results) -> str:
         f"{thousands(found['rows'])} rows of split test, {pair['weak']} (mean score "
         f"{found['always']['weak']:.3f}) and {pair['strong']} ({found['always']['strong']:.3f}), "
         f"serving abilities of encoder {row.figures['encoder']}.\n\n"
-        + markdown(("at the cost of the stand-in rules", "mean score"), lines),
+        + markdown(("at the cost of the stand-in rules", "mean score"), lines)
+        + _leads(row.figures),
         row,
+    )
+
+
+def _leads(figures: dict[str, Any]) -> str:
+    """By how much each policy beats the better of rules and random, source by source."""
+    sources = [name for name, f in figures.items() if isinstance(f, dict) and "over_both" in f]
+    if not sources:
+        return ""
+    lines = []
+    for policy in figures[sources[0]]["over_both"]:
+        cells = []
+        for source in sources:
+            lead = figures[source]["over_both"][policy]
+            low, high = lead["by_95"]
+            cells.append(f"{lead['by']:+.3f} ({low:+.3f} to {high:+.3f})")
+        lines.append((f"`{policy}`", *cells))
+    head = [f"{name}, {thousands(figures[name]['rows'])} rows" for name in sources]
+    return (
+        "\n\nThe lead over the better of rules and random at that cost, with the bootstrap's 95 % "
+        "interval:\n\n" + markdown(("mean score", *head), lines)
     )
 
 
