@@ -73,8 +73,8 @@ class Mock(raw.Mock):
 class Mix(raw.Load):
     """A closed loop over the APIs.
 
-    While it is ``filling``, most requests leave something behind in every memory; after
-    that, four of a hundred have a prompt of their own and five an answer that may be named.
+    While it is ``filling``, every request leaves something behind, a conversation and an
+    answer that may be named in turn, until every memory is full; after that, four of a hundred have a prompt of their own and five an answer that may be named.
     """
 
     def __init__(self, url: str, clients: int = CLIENTS) -> None:
@@ -87,13 +87,13 @@ class Mix(raw.Load):
     def request(self) -> bytes:
         self.number += 1
         number = self.number
-        new = number % 100 < (70 if self.filling else 4)
+        new = self.filling or number % 100 < 4
         text = f"Tell me of case {number if new else number % 10:x}, please. " + "word " * 60
-        if (new and number % 10 != 3) if self.filling else number % 20 == 2:
+        if number % 2 if self.filling else number % 20 == 3:
             return self._post("responses", {"model": "auto", "input": text})
         body = {
             "model": "auto" if new or number % 2 else "small",
-            "stream": number % 10 == 3,
+            "stream": number % 10 == 4,
             "messages": [{"role": "user", "content": text}],
         }
         return self._post("chat/completions", body)

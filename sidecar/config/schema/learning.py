@@ -12,7 +12,7 @@ from sidecar.config.schema.base import Seconds, Section
 class Feedback(Section):
     """What `/v1/feedback` takes."""
 
-    keep: Annotated[int, Field(ge=1, le=1_000_000)] = 20_000  # requests, a worker
+    keep: Annotated[int, Field(ge=1, le=1_000_000)] = 10_000  # requests, a worker
     keep_s: Annotated[float, Field(gt=0, le=2_592_000)] = 86_400.0
     per_second: Annotated[float, Field(gt=0, le=100_000)] = 50.0
 
