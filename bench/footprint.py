@@ -74,7 +74,8 @@ class Mix(raw.Load):
     """A closed loop over the APIs.
 
     While it is ``filling``, every request leaves something behind, a conversation and an
-    answer that may be named in turn, until every memory is full; after that, four of a hundred have a prompt of their own and five an answer that may be named.
+    answer that may be named in turn, until every memory is full; after that, four of a
+    hundred have a prompt of their own and five an answer that may be named.
     """
 
     def __init__(self, url: str, clients: int = CLIENTS) -> None:
