@@ -29,9 +29,10 @@ def run(args: argparse.Namespace) -> int:
     import asyncio  # noqa: PLC0415
     import json  # noqa: PLC0415
 
-    from sidecar.load import command, plan, verdict  # noqa: PLC0415
+    from sidecar.load import command, plan, report, verdict  # noqa: PLC0415
 
     asked = plan.load(args.slo, args.url)
+    report.prepare(args.output)
     done = asyncio.run(command.measured(asked, str(args.url or "")))
     page = command.report(done, args.output)
     if args.json:

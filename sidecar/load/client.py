@@ -7,6 +7,7 @@ count from the moment at which the request was due, not from when it left.
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from dataclasses import dataclass
 from typing import Any, Final
@@ -17,6 +18,7 @@ import orjson
 from sidecar.load.scenarios import Shot
 
 _DATA: Final = b"data:"
+_WORD: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,39}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,8 @@ class Caller:
                 await self._exchange(shot, model, stream, trace)
         except TimeoutError:
             trace.error = f"no whole answer within {self._timeout_s:g} s"
+        except aiohttp.ClientConnectorError:
+            trace.error = "no connection"
         except (aiohttp.ClientError, OSError) as exc:
             trace.error = type(exc).__name__
         except ValueError:
@@ -85,7 +89,7 @@ class Caller:
             scenario=shot.scenario,
             stream=stream,
             due_s=due,
-            late_ms=max(0.0, (left - start - due) * 1e3),
+            late_ms=(left - start - due) * 1e3,
             total_ms=trace.ms(),
             first_ms=trace.first_ms,
             gaps_ms=tuple(trace.gaps_ms),
@@ -94,9 +98,9 @@ class Caller:
             model=trace.headers.get("x-router-model", ""),
             reason=trace.headers.get("x-router-reason", ""),
             decision_ms=_number(trace.headers.get("x-router-decision-ms")),
-            input_tokens=trace.usage.get("prompt_tokens"),
-            cached_tokens=(trace.usage.get("prompt_tokens_details") or {}).get("cached_tokens"),
-            output_tokens=trace.usage.get("completion_tokens"),
+            input_tokens=_count(trace.usage, "prompt_tokens"),
+            cached_tokens=_count(trace.usage.get("prompt_tokens_details"), "cached_tokens"),
+            output_tokens=_count(trace.usage, "completion_tokens"),
         )
 
     async def _exchange(self, shot: Shot, model: str, stream: bool, trace: _Trace) -> None:
@@ -105,18 +109,20 @@ class Caller:
             trace.status = answer.status
             trace.headers = {name.lower(): value for name, value in answer.headers.items()}
             if answer.status != 200:
-                await answer.read()
-                trace.error = f"status {answer.status}"
+                trace.error = f"status {answer.status}{_code(await answer.read())}"
                 return
             if not stream:
                 said = orjson.loads(await answer.read())
                 trace.content()
-                trace.usage = said.get("usage") or {}
+                if not isinstance(said, dict) or not said.get("choices"):
+                    trace.error = "the answer is no chat completion"
+                    return
+                trace.usage = _object(said.get("usage"))
                 return
             ended = False
             rest = b""
             async for chunk in answer.content.iter_any():
-                events = (rest + chunk).split(b"\n\n")
+                events = (rest + chunk).replace(b"\r\n", b"\n").split(b"\n\n")
                 rest = events.pop()
                 seen = [_event(event) for event in events]
                 if any(one.content for one in seen):
@@ -129,7 +135,8 @@ class Caller:
                     ended = ended or one.ended
                     if one.error:
                         trace.error = "an error event in the stream"
-            if not ended and not trace.error:
+            # some leave the last blank line out
+            if not (ended or _event(rest).ended or trace.error):
                 trace.error = "the stream ended without its end"
 
 
@@ -175,11 +182,17 @@ def _event(raw: bytes) -> _Event:
         said = orjson.loads(data) if data else {}
     except ValueError:
         return _Event(error=True)
-    deltas = [choice.get("delta") or {} for choice in said.get("choices") or ()]
+    if not isinstance(said, dict):
+        return _Event(error=True)
+    choices = said.get("choices")
+    deltas = [
+        _object(_object(choice).get("delta"))
+        for choice in (choices if isinstance(choices, list) else ())
+    ]
     return _Event(
         content=any(delta.get("content") or delta.get("tool_calls") for delta in deltas),
         error="error" in said,
-        usage=said.get("usage"),
+        usage=_object(said.get("usage")) or None,
     )
 
 
@@ -195,6 +208,26 @@ def body_of(shot: Shot, model: str, *, stream: bool) -> bytes:
     if stream:
         body |= {"stream": True, "stream_options": {"include_usage": True}}
     return orjson.dumps(body)
+
+
+def _object(value: Any) -> dict[str, Any]:
+    """What is no JSON object, whoever sent it, has nothing to tell."""
+    return value if isinstance(value, dict) else {}
+
+
+def _count(value: Any, name: str) -> int | None:
+    found = _object(value).get(name)
+    return found if isinstance(found, int) and not isinstance(found, bool) else None
+
+
+def _code(body: bytes) -> str:
+    """The code or the type that an error's body gives, where it is a word; never its text."""
+    try:
+        error = _object(_object(orjson.loads(body)).get("error"))
+    except ValueError:
+        return ""
+    words = (error.get("code"), error.get("type"))
+    return next((f", {w}" for w in words if isinstance(w, str) and _WORD.fullmatch(w)), "")
 
 
 def _number(text: str | None) -> float | None:

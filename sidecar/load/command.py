@@ -18,6 +18,7 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 from rich.table import Table
+from rich.text import Text
 
 from sidecar.load import own, plots, verdict
 from sidecar.load import report as _report
@@ -85,5 +86,8 @@ def show(done: Done, page: Path) -> None:
         table.add_row(v.objective, f"{v.limit:g}", found, spread, said)
     out.print(table)
     for why, count in sorted(done.summary.errors.items(), key=lambda item: -item[1]):
-        out.print(f"[red]{count}[/red] failed: {why}", highlight=False)
+        out.print(Text.assemble((str(count), "red"), f" failed: {why}"))
+    missed = [v.objective for v in done.summary.verdicts if not v.met]
+    if missed:
+        out.print(Text.assemble(("missed: ", "red"), ", ".join(missed)), soft_wrap=True)
     out.print(f"{done.summary.requests} requests; the report: {page}", highlight=False)

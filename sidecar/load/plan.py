@@ -75,7 +75,9 @@ class Objectives(Section):
     added_gap_p50_ms: _Ms | None = None
     added_gap_p99_ms: _Ms | None = None
     error_rate: _Share | None = None
-    cost_share: Annotated[float, Field(ge=0)] | None = None  # of always-strong; needs `prices`
+    cost_share: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = (
+        None  # of always-strong; needs `prices`
+    )
     usd_per_1000: Usd | None = None  # requests; needs `prices`
 
     @property
@@ -147,4 +149,8 @@ def load(path: Path, url: str | None = None) -> Plan:
     try:
         return Plan.model_validate(value)
     except ValidationError as exc:
+        if url is not None and any(error["loc"] == ("target", "url") for error in exc.errors()):
+            raise ConfigError(
+                [f"--url: {url!r} is no base URL such as http://127.0.0.1:8080/v1"]
+            ) from None
         raise ConfigError(in_order(of_validation(document, exc, _KEYS))) from None

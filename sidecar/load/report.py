@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -17,7 +17,7 @@ _STYLE: Final = """
 :root { color-scheme: light dark; --ink: #1e293b; --dim: #64748b; --line: #e2e8f0;
   --page: #ffffff; --good: #0f766e; --bad: #b91c1c; }
 @media (prefers-color-scheme: dark) { :root { --ink: #e2e8f0; --dim: #94a3b8; --line: #334155;
-  --page: #0f172a; --good: #5eead4; --bad: #fca5a5; } figure { background: #f8fafc; } }
+  --page: #0f172a; --good: #5eead4; --bad: #fca5a5; } figure { background: #ffffff; } }
 body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--page);
   max-width: 52rem; margin: 2.5rem auto; padding: 0 1rem; }
 h1 { font-size: 1.5rem; margin: 0; } h2 { font-size: 1.05rem; margin: 2.2rem 0 .5rem; }
@@ -27,7 +27,8 @@ th, td { text-align: right; padding: .3rem .5rem; border-bottom: 1px solid var(-
 th:first-child, td:first-child { text-align: left; }
 th { font-weight: 600; color: var(--dim); font-size: .85rem; }
 figure { margin: 1rem 0; border-radius: 8px; padding: .5rem; }
-svg { max-width: 100%; height: auto; }
+figure svg { display: block; width: 100%; height: auto; } .scroll { overflow-x: auto; }
+th, td { white-space: nowrap; }
 """
 
 
@@ -92,12 +93,10 @@ def story(plan: Plan, summary: Summary, where: str, when: str, machine: str) -> 
                 ],
             )
         )
-    notes = []
-    if summary.late is not None and summary.late.p99 > 5:
-        notes.append(
-            f"The load generator itself was late (p99 {summary.late.p99:.1f} ms): the machine had "
-            "more to do than it could. Latencies count from the due moment and include it."
-        )
+    if summary.direct_errors:
+        counts = _counts(summary.direct_errors)
+        tables.append(Table("What failed of the direct requests", ("why", "requests"), counts))
+    notes = list(_doubts(summary))
     return Story(
         verdict=f"{len(missed)} of {len(summary.verdicts)} objectives missed"
         if missed
@@ -112,6 +111,25 @@ def story(plan: Plan, summary: Summary, where: str, when: str, machine: str) -> 
         tables=tables,
         notes=notes,
     )
+
+
+def _doubts(summary: Summary) -> Iterator[str]:
+    """What a reader should know before believing a figure."""
+    if summary.late is not None and summary.late.p99 > 5:
+        yield (
+            f"The load generator itself was late (p99 {summary.late.p99:.1f} ms): the machine had "
+            "more to do than it could. Latencies count from the due moment and include it."
+        )
+    if summary.without_price:
+        yield (
+            f"The plan's prices name no {', '.join(summary.without_price)}, which answered too: "
+            "the cost is of the other models alone."
+        )
+    if failed := sum(summary.direct_errors.values()):
+        yield (
+            f"{failed} requests failed on the direct way: what is added is against those that "
+            "did not."
+        )
 
 
 def _verdict(v: Verdict) -> tuple[str, str, str, str, str]:
@@ -151,11 +169,11 @@ def _counts(counts: Mapping[str, int]) -> list[Sequence[str]]:
 
 def markdown(told: Story, plots: Mapping[str, str]) -> str:
     """``plots`` is title -> file beside the report."""
-    lines = [f"# {told.verdict}", "", *(f"{line}  " for line in told.about), ""]
-    lines += [f"> {note}" for note in told.notes]
+    lines = [f"# {told.verdict}", "", *(f"{_plain(line)}  " for line in told.about), ""]
+    lines += [f"> {_plain(note)}" for note in told.notes]
     for table in told.tables:
         lines += ["", f"## {table.title}", "", _row(table.head)]
-        lines.append("|" + "---|" * len(table.head))
+        lines.append("| --- |" + " ---: |" * (len(table.head) - 1))
         lines += [_row(row) for row in table.rows]
     for title, file in plots.items():
         lines += ["", f"## {title}", "", f"![{title}]({file})"]
@@ -163,7 +181,12 @@ def markdown(told: Story, plots: Mapping[str, str]) -> str:
 
 
 def _row(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+    return "| " + " | ".join(_plain(cell).replace("|", "\\|") for cell in cells) + " |"
+
+
+def _plain(text: str) -> str:
+    """A server's own words: as text, for Markdown takes HTML as HTML."""
+    return html.escape(" ".join(text.split()), quote=False)
 
 
 def page(told: Story, plots: Mapping[str, str]) -> str:
@@ -178,15 +201,28 @@ def page(told: Story, plots: Mapping[str, str]) -> str:
         *(f"<p>{html.escape(note)}</p>" for note in told.notes),
     ]
     for table in told.tables:
-        out.append(f"<h2>{html.escape(table.title)}</h2><table><tr>")
+        out.append(f"<h2>{html.escape(table.title)}</h2><div class=scroll><table><tr>")
         out += [f"<th>{html.escape(cell)}</th>" for cell in table.head]
         for row in table.rows:
             marked = f" class={row[-1]}" if row[-1] in {"met", "missed"} else ""
             out.append(f"<tr{marked}>" + "".join(f"<td>{html.escape(c)}</td>" for c in row))
-        out.append("</table>")
+        out.append("</table></div>")
     for title, svg in plots.items():
         out.append(f"<h2>{html.escape(title)}</h2><figure>{svg}</figure>")
     return "\n".join(out) + "\n"
+
+
+def prepare(folder: Path) -> None:
+    """Make ``folder`` now: a run of minutes must not end with a report that can't be written."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / "report.md"
+        with probe.open("a", encoding="utf-8"):
+            pass
+        if not probe.stat().st_size:
+            probe.unlink()
+    except OSError as exc:
+        raise DataError(f"cannot write the report into {folder}: {exc.strerror}") from None
 
 
 def write(folder: Path, told: Story, plots: Mapping[str, str]) -> Path:

@@ -22,7 +22,6 @@ from sidecar.load.scenarios import Shot, arrivals, shots
 
 ROUTED: Final = "routed"
 DIRECT: Final = "direct"
-_AHEAD_S: Final = 0.002  # a wait shorter than this is not worth a timer
 
 Tell = Callable[[str, int, int], None]  # leg, done, of
 
@@ -146,8 +145,10 @@ async def _leg(
 
     try:
         for i, (what, _) in enumerate(todo):
-            wait = start + what.at - time.monotonic()
-            if wait > _AHEAD_S:
+            await asyncio.sleep(0)  # late or not, those before it get under way
+            # never early, as some loops' timers are: a latency that counts from the due moment
+            # would come out too short
+            while (wait := start + what.at - time.monotonic()) > 0:  # noqa: ASYNC110  # no event
                 await asyncio.sleep(wait)
             if len(running) >= load.max_in_flight:
                 shed += 1

@@ -1,7 +1,8 @@
 """What is sent: named kinds of request, each a pure function of a random generator.
 
-The same seed gives the same requests. Every prompt carries a number of its own, so
-that no cache knows it, unless the plan asks for repeats.
+The same seed gives the same requests. Every prompt carries a name of its own, in letters,
+so that no cache knows it, nor takes it for another with other digits, unless the plan asks
+for repeats.
 """
 
 from __future__ import annotations
@@ -72,7 +73,8 @@ def _words(rng: random.Random, sentences: int) -> str:
 
 
 def _user(rng: random.Random, text: str) -> Message:
-    return {"role": "user", "content": f"{text} (case {rng.randrange(10**9)})"}
+    name = "".join(rng.choice("bdfgklmnprstvz") + rng.choice("aeiou") for _ in range(5))
+    return {"role": "user", "content": f"{text} (case {name})"}
 
 
 def short_chat(rng: random.Random) -> Shot:

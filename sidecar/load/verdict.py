@@ -68,6 +68,8 @@ class Summary:
     cost_usd: float | None
     cost_strong_usd: float | None
     unpriced: int  # answers whose cost is unknown
+    direct_errors: Mapping[str, int] = field(default_factory=dict)  # of the direct legs
+    without_price: tuple[str, ...] = ()  # models that answered, and the plan has no price of
     verdicts: tuple[Verdict, ...] = field(default=())
 
     @property
@@ -106,6 +108,10 @@ def summarise(plan: Plan, legs: Sequence[Leg]) -> Summary:
         cost_usd=cost,
         cost_strong_usd=strong,
         unpriced=unpriced,
+        direct_errors=Counter(s.error for s in direct if s.error),
+        without_price=tuple(sorted({s.model for s in answered if s.model} - set(plan.prices)))
+        if plan.prices
+        else (),
         verdicts=tuple(
             _judge(name, limit, legs, plan.prices) for name, limit in plan.objectives.given.items()
         ),
@@ -218,6 +224,7 @@ def to_json(summary: Summary) -> dict[str, Any]:
         },
         "requests": summary.requests,
         "errors": dict(summary.errors),
+        "direct_errors": dict(summary.direct_errors),
         "models": dict(summary.models),
         "reasons": dict(summary.reasons),
         "decision_ms": times(summary.decision),
@@ -227,6 +234,7 @@ def to_json(summary: Summary) -> dict[str, Any]:
         "cost_usd": summary.cost_usd,
         "cost_always_strong_usd": summary.cost_strong_usd,
         "answers_of_unknown_cost": summary.unpriced,
+        "models_without_price": list(summary.without_price),
         "scenarios": {
             name: {what: times(s) for what, s in row.items()}
             for name, row in summary.scenarios.items()

@@ -46,6 +46,13 @@ def test_the_command_lines_url_stands_in_place_of_the_targets(tmp_path: Path) ->
     assert read.target.api_key_env == "A_KEY"
 
 
+def test_an_url_of_the_command_line_that_is_none_is_not_blamed_on_the_file(
+    tmp_path: Path,
+) -> None:
+    [said] = faults(tmp_path, GOOD, "localhost:8080")
+    assert said.startswith("--url: 'localhost:8080' is no base URL")
+
+
 def test_a_missing_key_is_said_before_anything_is_sent(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="A_KEY is not set"):
         site_of(plan.load(write(tmp_path, GOOD)), {})
@@ -66,6 +73,9 @@ def test_a_missing_key_is_said_before_anything_is_sent(tmp_path: Path) -> None:
             "cost_share needs `prices`",
         ),
         (GOOD.replace("target:", "# target:"), "`direct` without `target`"),
+        (GOOD.replace("added_gap_p99_ms: 2", "cost_share: .inf"), "cost_share: input should be"),
+        (GOOD.replace("decision_p99_ms: 10", "decision_p99_ms: .nan"), "decision_p99_ms: "),
+        (GOOD + "load: {rate: .nan}\n", "load.rate: "),
     ],
 )
 def test_a_fault_is_told_with_file_line_and_key(tmp_path: Path, text: str, said: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from itertools import islice, pairwise
 from statistics import mean, pstdev
 
@@ -39,7 +40,8 @@ def test_half_of_the_requests_stream_where_half_is_asked_for() -> None:
 def test_prompts_repeat_only_where_the_plan_asks() -> None:
     def distinct(repeat: float) -> float:
         sent = list(islice(shots({"short_chat": 1}, 1, repeat), 400))
-        return len({str(s.messages) for s in sent}) / len(sent)
+        # the decision cache takes texts that differ in digits and case only for one
+        return len({re.sub(r"\d", "0", str(s.messages).lower()) for s in sent}) / len(sent)
 
     assert distinct(0.0) == 1.0
     assert 0.4 < distinct(0.5) < 0.6

@@ -108,6 +108,21 @@ def test_the_report_escapes_what_a_server_sent_and_names_what_was_missed() -> No
     page, text = report.page(told, {}), report.markdown(told, {})
     assert "<script>" not in page
     assert "&lt;script&gt;" in page
-    assert "| <script>\\|x | 1 |" in text
+    assert "| &lt;script&gt;\\|x | 1 |" in text
     assert "1 of 2 objectives missed" in page
     assert to_json(summary)["objectives"]["error_rate"]["met"] is True
+
+
+def test_the_report_doubts_what_it_could_not_price_and_a_direct_way_that_failed() -> None:
+    over = [
+        Leg(ROUTED, 0, (sample(10), sample(10, model="third"))),
+        Leg(DIRECT, 0, (sample(9), sample(9, error="status 429"))),
+    ]
+    asked = plan(cost_share=1)
+    summary = summarise(asked, over)
+    assert summary.without_price == ("third",)
+    assert summary.direct_errors == {"status 429": 1}
+    text = report.markdown(report.story(asked, summary, "here", "now", "a machine"), {})
+    assert "The plan's prices name no third" in text
+    assert "1 requests failed on the direct way" in text
+    assert "| status 429 | 1 |" in text
