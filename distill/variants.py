@@ -1,10 +1,10 @@
 """Texts near the training rows for the teacher alone to label.
 
 A row says what its own text demands and nothing of a text beside it. A student that
-reads the same rows twenty times learns them by heart; pieces of them, with an answer of
-the teacher's for each, show it more of the function it imitates. What is cut changes the
-demand, so a variant has no label but the teacher's (contrast :mod:`distill.augment`,
-whose changes keep the labels).
+reads the same rows twenty times learns them by heart (LOG.md, section 14); pieces and
+mixtures of them, with an answer of the teacher's for each, show it more of the function
+it imitates. What is cut or swapped changes the demand, so a variant has no label but the
+teacher's (contrast :mod:`distill.augment`, whose changes keep the labels).
 """
 
 from __future__ import annotations
@@ -17,8 +17,10 @@ from typing import Any
 from distill.common import SEED
 
 SOURCE = "variant"
+LONGEST = 900  # characters of one: the teacher's time goes into many texts and not into long ones
 _OPTION = re.compile(r"^\s*\(?[A-J][.):]\s+.+$", re.MULTILINE)
 _SENTENCE = re.compile(r"(?<=[.!?])\s+")
+_WORD = re.compile(r"[^\W\d_]{3,}")
 
 
 def fewer_options(rng: random.Random, text: str) -> str:
@@ -49,30 +51,56 @@ def thinned(rng: random.Random, text: str) -> str:
     return re.sub(r"\S+ ?", lambda m: "" if rng.random() < rate else m.group(0), text)
 
 
-def variant(rng: random.Random, text: str) -> str:
-    """One text near ``text``; the empty string where nothing of it is left."""
+def swapped(rng: random.Random, text: str, other: str) -> str:
+    """Every longer word replaced, with a chance of a tenth to two fifths, by one of ``other``'s."""
+    words = [w for w in _WORD.findall(other) if len(w) > 3]
+    if not words:
+        return text
+    rate = rng.uniform(0.1, 0.4)
+    return _WORD.sub(lambda m: rng.choice(words) if rng.random() < rate else m.group(0), text)
+
+
+def joined(rng: random.Random, text: str, other: str) -> str:
+    """Sentences of two texts in one, the beginning of the one and the end of the other."""
+    first, second = _SENTENCE.split(text), _SENTENCE.split(other)
+    head = first[: rng.randint(1, len(first))]
+    tail = second[-rng.randint(1, len(second)) :]
+    return " ".join([*head, *tail])
+
+
+def variant(rng: random.Random, text: str, other: str) -> str:
+    """One text near ``text``, with words of ``other`` in some; perhaps nothing is left of it."""
     if rng.random() < 0.5:
         text = fewer_options(rng, text)
     kind = rng.random()
-    if kind < 0.4 or len(text) > 1500:
+    if kind < 0.15:
+        text = joined(rng, text, other)
+    if kind < 0.45 or len(text) > LONGEST:
         text = span(rng, text)
-    elif kind < 0.7:
+    elif kind < 0.65:
         text = thinned(rng, text)
+    if kind > 0.6 or rng.random() < 0.2:
+        text = swapped(rng, text, other)
     return text.strip()
 
 
 def rows(parents: Sequence[dict[str, Any]], count: int) -> list[dict[str, Any]]:
-    """Up to ``count`` unlabelled rows: of scored parents first one each, then of the others."""
+    """``count`` unlabelled rows, as often of scored parents as of the others; a parent's
+    words are mixed with those of another of its source, so that they stay near its subject."""
     rng = random.Random(SEED + 7)
     scored = [r for r in parents if r["scores"]]
     others = [r for r in parents if not r["scores"]]
-    order = rng.sample(scored, len(scored)) + rng.sample(others, len(others))
+    alike: dict[str, list[str]] = {}
+    for row in parents:
+        alike.setdefault(row["source"], []).append(row["prompt"])
     out: list[dict[str, Any]] = []
-    for number, parent in enumerate(order):
-        if len(out) == count:
-            break
-        text = variant(rng, parent["prompt"])
-        if len(text) < 8 or text == parent["prompt"].strip():
+    number = 0
+    while len(out) < count and number < 20 * count:  # a few texts have no variant at all
+        kind = scored if number % 2 and scored else others or scored
+        parent = kind[rng.randrange(len(kind))]
+        number += 1
+        text = variant(rng, parent["prompt"], rng.choice(alike[parent["source"]]))
+        if not 8 <= len(text) <= LONGEST or text == parent["prompt"].strip():
             continue
         out.append(
             {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import random
+import re
 from pathlib import Path
 
 import pytest
@@ -123,10 +124,11 @@ def test_variants_are_texts_near_their_parents_and_carry_no_label() -> None:
     ]
     rows = variants.rows(parents, 30)
     assert rows == variants.rows(parents, 30)
-    assert len({r["id"] for r in rows}) == len(rows) > 20
-    words = set(QUESTION.split())
+    assert len({r["id"] for r in rows}) == len(rows) == 30
+    words = set(re.findall(r"\w+", QUESTION))
     for row in rows:
-        assert set(row["prompt"].split()) <= words
+        assert set(re.findall(r"\w+", row["prompt"])) <= words
+        assert 8 <= len(row["prompt"]) <= variants.LONGEST
         assert row["prompt"] != QUESTION
         assert row["scores"] == {}
         assert {row["task"], row["domain"], row["tier"]} == {-1}
@@ -137,6 +139,16 @@ def test_variants_leave_options_out_but_never_the_whole_question() -> None:
     seen = {variants.fewer_options(rng, QUESTION).count("m/s") for _ in range(60)}
     assert seen == {0, 2, 3}
     assert variants.fewer_options(rng, "No options here.") == "No options here."
-    for text in ("word", "", "a b c d e f", QUESTION):
+
+
+def test_a_variant_takes_words_of_another_text_of_its_source_and_keeps_its_own_marks() -> None:
+    rng = random.Random(3)
+    other = "zebra zebra zebra. Quagga quagga?"
+    found = [variants.variant(rng, QUESTION, other) for _ in range(200)]
+    assert any("zebra" in text or "quagga" in text for text in found)
+    assert any("zebra" not in text and "quagga" not in text for text in found)
+    swapped = variants.swapped(rng, "alpha, beta! (gamma) 12 kg", other)
+    assert re.sub(r"[a-zA-Z]{3,}", "w", swapped) == "w, w! (w) 12 kg"
+    for text in ("word", "", "a b c d e f"):
         for _ in range(40):
-            assert len(variants.variant(rng, text)) <= len(text)
+            assert len(variants.variant(rng, text, "")) <= len(text) + 1
