@@ -30,6 +30,7 @@ TABLES: dict[str, Callable[[Results], str]] = {
     "lengths": tables.by_length,
     "scenarios": tables.scenarios,
     "proxies": tables.proxies,
+    "thin": tables.thin,
     "classifiers": tables.classifiers,
     "soak": tables.soak,
     "rules": quality.at_the_cost_of_rules,

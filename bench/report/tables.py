@@ -11,6 +11,8 @@ from typing import Any
 
 from bench.report.rows import NOT_MEASURED, Results, Row
 
+YARDSTICKS = ("plain aiohttp", "envoy")  # of bench.proxy
+
 
 def markdown(head: Sequence[str], lines: Iterable[Sequence[object]], text: int = 1) -> str:
     """A table whose first ``text`` columns are text and whose others are numbers."""
@@ -162,6 +164,30 @@ def proxies(results: Results) -> str:
     head = ("proxy", "CPU us a request", "times ours", "CPU us a stream", "times ours")
     made = markdown((*head, "requests a second", "MB", "start, s", "errors"), lines)
     return under(made + _absent(row.figures.get("cannot_run_here", {})), row)
+
+
+def thin(results: Results) -> str:
+    """What a request and a stream cost beside plain aiohttp, nginx and Envoy."""
+    row = results.newest("proxy", lambda f: all(y in f["request"] for y in YARDSTICKS))
+    if row is None:
+        return missing("python -m bench.proxy --requests 3000 --rounds 5")
+    lines = []
+    for case, named in row.figures.items():
+        for name, f in named.items():
+            low, high = f["cpu_us_spread"]
+            shares = (f"{f[f'vs {y}']:.2f}" if f"vs {y}" in f else "–" for y in YARDSTICKS)
+            first = f.get("first_added_ms")
+            lines.append(
+                (
+                    case,
+                    f"**{name}**" if name.startswith("sidecar") else name,
+                    f"{thousands(f['cpu_us'])} ({thousands(low)} to {thousands(high)})",
+                    *shares,
+                    ms(first) if first is not None and case == "first chunk" else "",
+                )
+            )
+    head = ("", "proxy", "CPU us, median (all rounds)", *(f"of {y}'s" for y in YARDSTICKS))
+    return under(markdown((*head, "first chunk later by, ms"), lines, text=2), row)
 
 
 def _absent(why: dict[str, str]) -> str:

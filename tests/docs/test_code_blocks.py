@@ -80,6 +80,14 @@ def catalogue() -> Catalogue:
     return Catalogue.of(Bundle.load())
 
 
+def test_no_block_is_only_indented_where_nothing_would_read_it() -> None:
+    found = []
+    for file in DOCUMENTS:
+        text = re.sub(r"^\s*```.*?^\s*```$", "", file.read_text("utf-8"), flags=re.M | re.S)
+        found += re.findall(r"(?:\A|\n\n)(    \S.*)", text)
+    assert found == []
+
+
 def test_every_block_is_of_a_kind_that_is_tested() -> None:
     known = {"sh", "bash", "yaml", "json", "python", "", "text", "console", "promql"}
     assert [str(b) for b in ALL if b.language not in known] == []
@@ -146,6 +154,7 @@ def test_what_is_configured_is_good(block: Block, tmp_path: Path, catalogue: Cat
             whole[section] = {**base[section], **document.get(section, {})}
         file.write_text(yaml.safe_dump(whole))
         (tmp_path / "abilities.json").write_text(fitted(catalogue))
+        (tmp_path / "common.jsonl").write_text('{"prompt": "hi"}\n')
         loader.load(file, catalogue, env={})
 
 
