@@ -36,6 +36,7 @@ GAP_S = 1.0  # between the events of a slow stream
 CLIENTS = 16
 POINTS = 40  # of the curve
 _SLOW = "slow"
+LETTERS = str.maketrans("0123456789", "abcdefghij")
 Step = Callable[[int], None]
 
 
@@ -89,7 +90,9 @@ class Mix(raw.Load):
         self.number += 1
         number = self.number
         new = self.filling or number % 100 < 4
-        text = f"Tell me of case {number if new else number % 10:x}, please. " + "word " * 60
+        # in letters, for texts that differ in digits alone share what is remembered of them
+        name = str(number if new else number % 10).translate(LETTERS)
+        text = f"Tell me of case {name}, please. " + "word " * 60
         if number % 2 if self.filling else number % 20 == 3:
             return self._post("responses", {"model": "auto", "input": text})
         body = {
