@@ -138,8 +138,9 @@ class Regenerated:
         key = _signature(call)
         before = self._last.pop(key, None)
         self._last[key] = one
-        if len(self._last) > self._keep:
-            self._last.popitem(last=False)
+        oldest, kept = one.at - self._within_s, self._last
+        while len(kept) > self._keep or next(iter(kept.values())).at < oldest:
+            kept.popitem(last=False)  # the oldest is first; the newest is never too old
         if before is None or one.at - before.at > self._within_s:
             return None
         one.again = True

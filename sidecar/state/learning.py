@@ -60,7 +60,7 @@ class Learning:
         self._noticed: list[tuple[str, list[float]]] = []
         self.recent = Recent(config.feedback.keep, config.feedback.keep_s, now)
         self.rate = Rate(config.feedback.per_second, now)
-        self._regenerated = Regenerated(self._settings.regenerate_s)
+        self._regenerated = Regenerated(self._settings.regenerate_s, config.feedback.keep)
         self._scores = registry.histogram(
             "router_feedback_score",
             "Scores that came for answers, by the model that answered.",

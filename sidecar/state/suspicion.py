@@ -19,7 +19,7 @@ from sidecar.frozen import dataclass
 from sidecar.metrics import Registry
 from sidecar.types import Call, Decision, Features
 
-_KEEP: Final = 4_096  # prompts, of at most 1,200 characters each
+_KEEP: Final = 2_048  # prompts, of at most 1,200 characters each: 2 MB, full within minutes
 _WITHIN_S: Final = 600.0
 _ADDED: Final = 240  # characters of a phrase, at most
 _CORE: Final = 24  # characters that two prompts share, at least
@@ -67,8 +67,9 @@ class Suspicion:
             self._asked[place] = one
             if before is not None and found is None and self._flipped(before, one, end):
                 found = "up" if price > before.price else "down"
-        while len(self._asked) > 2 * _KEEP:
-            self._asked.popitem(last=False)
+        oldest, asked = one.at - _WITHIN_S, self._asked
+        while len(asked) > 2 * _KEEP or next(iter(asked.values())).at < oldest:
+            asked.popitem(last=False)  # the oldest is first; the newest is never too old
         if found is not None:
             self._flips.add((decision.route, found))
         return found

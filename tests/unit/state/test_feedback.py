@@ -84,3 +84,5 @@ def test_what_is_remembered_of_repeats_is_bounded() -> None:
     for number in range(100):
         seen.notice(call(user=f"question {number}"), one(str(number), 0.0))
     assert len(seen._last) == 10
+    seen.notice(call(user="much later"), one("late", 61.0))
+    assert [kept.request_id for kept in seen._last.values()] == ["late"]

@@ -55,6 +55,7 @@ def test_an_old_prompt_is_forgotten_and_memory_is_bounded(monkeypatch: pytest.Mo
     ask(watch, CORE, "large")
     clock[0] = 1000.0
     assert ask(watch, f"{CORE} An easy one!", "small") is None
+    assert {one.at for one in watch._asked.values()} == {1000.0}
     monkeypatch.setattr("sidecar.state.suspicion._KEEP", 10)
     for number in range(200):
         ask(watch, f"{number} is the number that this question is about {number}", "small")
