@@ -68,13 +68,16 @@ async def test_a_deployment_that_stalls_neither_slows_the_load_nor_looks_well() 
 
     async with server(stall) as url:
         running = asyncio.create_task(legs(url, rate=100, duration_s=0.5, rounds=1))
-        await asyncio.sleep(0.8)
-        sent = seen
+        sent = -1
+        async with asyncio.timeout(60):
+            while sent != seen:  # until no more come, however busy the machine is
+                sent = seen
+                await asyncio.sleep(1.0)
         through.set()
         [leg] = await running
-    assert sent == len(leg.samples)  # all of them, though none was answered
+    assert sent == len(leg.samples) > 20  # all of them, though none was answered
     for sample in leg.samples:
-        assert sample.total_ms >= 800 - 50 - sample.due_s * 1e3 - 5  # a leg begins 50 ms on
+        assert sample.total_ms >= 900  # the stall counts, from when it was due
 
 
 async def test_what_is_too_much_at_once_is_shed_and_counts_as_failed() -> None:
@@ -87,7 +90,7 @@ async def test_what_is_too_much_at_once_is_shed_and_counts_as_failed() -> None:
         running = asyncio.create_task(
             legs(url, rate=100, duration_s=0.5, rounds=1, max_in_flight=5)
         )
-        await asyncio.sleep(0.8)
+        await asyncio.sleep(2.5)
         through.set()
         [leg] = await running
     failed = [s for s in leg.samples if s.error]
