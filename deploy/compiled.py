@@ -28,19 +28,18 @@ MODULES = (
     "incoming", "ingress", "known_head", "metrics", "parse", "pipeline", "recent", "relay",
     "replay", "request", "room", "runtime", "shadow", "sse", "tap", "telemetry", "types",
 )  # fmt: skip
-# Left as they are: packages' own modules, which only gather, and what is for an option.
-LEFT = frozenset({"decide/policies/similarity.py"})
 
 
 def modules(package: Path) -> list[Path]:
     """What is compiled of ``package``, sorted."""
     found = [package / f"{name}.py" for name in MODULES]
     for folder in PACKAGES:
+        # but for those that only gather what the others have
         found += [file for file in (package / folder).glob("*.py") if file.name != "__init__.py"]
     missing = [str(file) for file in found if not file.exists()]
     if missing:
         raise SystemExit(f"There is no {', '.join(missing)}: name what is to be compiled anew.")
-    return sorted(file for file in found if str(file.relative_to(package)) not in LEFT)
+    return sorted(found)
 
 
 def build(target: Path, jobs: int) -> int:

@@ -1,10 +1,10 @@
 """Texts near the training rows for the teacher alone to label.
 
-A row says what its own text demands and nothing of a text beside it. A student that
-reads the same rows twenty times learns them by heart (LOG.md, section 14); pieces and
-mixtures of them, with an answer of the teacher's for each, show it more of the function
-it imitates. What is cut or swapped changes the demand, so a variant has no label but the
-teacher's (contrast :mod:`distill.augment`, whose changes keep the labels).
+A row says what its own text demands and nothing of a text beside it. Pieces and
+mixtures of rows, with an answer of the teacher's for each, show a student more of the
+function it imitates (what that brought so far: LOG.md, section 14). What is cut or
+swapped changes the demand, so a variant has no label but the teacher's (contrast
+:mod:`distill.augment`, whose changes keep the labels).
 """
 
 from __future__ import annotations

@@ -12,7 +12,6 @@ from __future__ import annotations
 import traceback
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any
 
 
 class SidecarError(Exception):
@@ -224,30 +223,16 @@ class BudgetExhausted(TooManyRequests):
 class UpstreamsFailed(RequestError):
     """Every candidate failed and none of them gave an answer to pass on.
 
-    ``failures`` are the values of each :class:`~sidecar.types.Failure`; ``routing`` are the
-    header lines that say how the request went, as on any answer to a route.
+    ``routing`` are the header lines that say how the request went, as on any answer to a route.
     """
 
     status = 502
     kind = "upstream_error"
     routing = b""
 
-    def __init__(
-        self,
-        message: str,
-        *,
-        status: int,
-        code: str,
-        failures: tuple[tuple[Any, ...], ...] = (),
-    ) -> None:
+    def __init__(self, message: str, *, status: int, code: str) -> None:
         super().__init__(message, code=code)
         self.status = status
-        self.failures = failures
-
-    @property
-    def last(self) -> str | None:
-        """The model that failed last."""
-        return str(self.failures[-1][0]) if self.failures else None
 
 
 # -- the log ----------------------------------------------------------------------

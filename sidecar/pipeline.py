@@ -54,7 +54,9 @@ async def handle(received: Received, answer: Downstream, runtime: Runtime, clock
     clock.lap("parse")
     place = None if route is None else runtime.answers.look(call, snapshot, runtime.pinned)
     if place is not None and place.kept is not None:
-        over = again(call, place.kept, place.age_s, answer=answer, runtime=runtime, clock=clock)
+        over = again(
+            call, place.kept, place.age_s, snapshot, answer=answer, runtime=runtime, clock=clock
+        )
         _note(over, traced, runtime)
         return
     decision = await decide(call, features, snapshot, runtime, clock)
@@ -75,7 +77,7 @@ async def handle(received: Received, answer: Downstream, runtime: Runtime, clock
             runtime.answers.keep(place, answer.copy, attempt, relay.outcome())
     except UpstreamsFailed as exc:
         outcome = partial(unanswered, decision, clock, failures, exc)
-        exc.routing = of_router(call, decision, exc.last or decision.model, decision.reason, clock)
+        exc.routing = of_router(call, decision, outcome().model, decision.reason, clock)
         raise
     finally:  # a caller who hangs up is accounted for too, and so is a failure
         how = outcome()
@@ -97,13 +99,14 @@ def again(
     call: Call,
     kept: Kept,
     age_s: float,
+    snapshot: Snapshot,
     *,
     answer: Downstream,
     runtime: Runtime,
     clock: Clock,
 ) -> Record:
     """Answer with what an upstream said to the same request before."""
-    decision, snapshot = decided(call, kept, age_s), runtime.snapshot
+    decision = decided(call, kept, age_s)
     clock.lap("cache")
     runtime.telemetry.decided(decision, clock, runtime.classifier.name)
     how = replay(call, decision, kept, age_s, answer=answer, clock=clock)
@@ -128,10 +131,10 @@ def unanswered(
 ) -> Outcome:
     """The outcome of a request that no upstream answered, or whose caller left before one did."""
     return Outcome(
-        model=failures[-1].model if failed and failures else decision.model,
+        model=failures[-1].model if failed else decision.model,
         reason=decision.reason,
         status=failed.status if failed else 499,  # nginx's word for a caller who left
-        attempts=len(failures) if failed and failures else len(failures) + 1,
+        attempts=len(failures) + (failed is None),  # and the one that its caller left
         bytes_sent=0,
         usage=Usage(),
         ended="failed" if failed else "hang-up",

@@ -11,7 +11,7 @@ import zlib
 from typing import Final
 
 from sidecar.dialects.base import Dialect
-from sidecar.dialects.body import last_object
+from sidecar.dialects.body import usage_at_end
 from sidecar.sse import Framer
 from sidecar.types import Usage
 
@@ -122,8 +122,8 @@ class AnswerTap:
 
     def usage(self) -> Usage:
         if self._tail:
-            found = last_object(self._tail, "usage")
-            return Usage() if found is None else self._dialect.usage(b'{"usage":' + found + b"}")
+            found = usage_at_end(self._tail)
+            return Usage() if found is None else self._dialect.usage(found)
         return self._dialect.usage(b"".join(self._chunks)) if self._chunks else Usage()
 
     def answer_id(self) -> str:

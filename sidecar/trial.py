@@ -188,5 +188,4 @@ class Trial:
             f"No upstream could answer; the last said: {fault}. Try again.",
             status=fault.status,
             code=fault.code,
-            failures=tuple((f.model, f.why, f.usage, f.overtaken) for f in self.failures),
         ) from fault

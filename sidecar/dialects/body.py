@@ -23,6 +23,8 @@ from sidecar.types import Edit
 # document already known to be valid. The string comes first so that brackets
 # inside text are skipped at the regex engine's speed.
 _TOKEN: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[{}\[\]:,]', re.DOTALL)
+# a quote within a string is escaped: without one before it, this is a key's
+_USAGE: Final = re.compile(rb'(?<!\\)"usage"\s*:\s*(?=\{)')
 _SPACE: Final = b" \t\r\n"
 _GAP: Final = re.compile(rb"[ \t\r\n]*")
 _SCALAR: Final = re.compile(rb"[^,\]} \t\r\n]+")
@@ -209,11 +211,12 @@ def _value_end(body: bytes, start: int) -> int:
     return len(body)
 
 
-def last_object(tail: bytes, key: str) -> bytes | None:
-    """The object at the last ``key`` in the end of a JSON text, whole; None if there is none."""
-    # a quote within a string is escaped: without one before it, this is a key's
-    starts = [m.end() for m in re.finditer(rb'(?<!\\)"%b"\s*:\s*(?=\{)' % key.encode(), tail)]
-    return tail[starts[-1] : _value_end(tail, starts[-1])] if starts else None
+def usage_at_end(tail: bytes) -> bytes | None:
+    """An answer that is the last ``usage`` object in the end of one, None where there is none."""
+    starts = [found.end() for found in _USAGE.finditer(tail)]
+    if not starts:
+        return None
+    return b'{"usage":%b}' % tail[starts[-1] : _value_end(tail, starts[-1])]
 
 
 def edited(body: bytes, edits: Sequence[Edit]) -> bytes:

@@ -8,7 +8,7 @@ from typing import Any, Final
 import orjson
 
 from sidecar.dialects.base import Event
-from sidecar.dialects.body import last_object, with_flag
+from sidecar.dialects.body import with_flag
 from sidecar.dialects.reading import completion_usage
 from sidecar.errors import RequestError
 from sidecar.types import Edit, Usage
@@ -93,12 +93,6 @@ def answer_usage(answer: bytes) -> dict[str, Any] | None:
     except (orjson.JSONDecodeError, KeyError, TypeError):
         return None
     return usage if isinstance(usage, dict) else None
-
-
-def usage_at_end(tail: bytes) -> dict[str, Any] | None:
-    """The usage object in the end of an answer that is too large to be read."""
-    found = last_object(tail, "usage")
-    return None if found is None else answer_usage(b'{"usage":' + found + b"}")
 
 
 def _has_content(choices: object) -> bool:

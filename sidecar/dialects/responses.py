@@ -10,7 +10,8 @@ import orjson
 
 from sidecar.dialects import base
 from sidecar.dialects.base import Asked, Event
-from sidecar.dialects.openai import OpenAI, answer_usage, usage_at_end
+from sidecar.dialects.body import usage_at_end
+from sidecar.dialects.openai import OpenAI, answer_usage
 from sidecar.dialects.reading import (
     ARRAY,
     BOOLEAN,
@@ -120,9 +121,9 @@ class ResponsesDialect(OpenAI):
         kind, name = _KIND.search(head), _NAME.search(head)
         if kind is None or kind.group(1).decode() not in _ENDS:
             return Event(content=True)
-        usage = usage_at_end(tail)
-        said = _usage(usage) if usage else None
-        return Event(content=True, done=True, usage=said, answer_id=_named(name))
+        found = usage_at_end(tail)
+        usage = None if found is None else self.usage(found)
+        return Event(content=True, done=True, usage=usage, answer_id=_named(name))
 
     def usage(self, answer: bytes) -> Usage:
         usage = answer_usage(answer)

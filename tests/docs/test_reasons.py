@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-PLACES = {"Decision": 2, "fall_back": 2, "prefer": 2, "Step": None}  # where a reason is positional
+PLACES = {"Decision": 2, "fall_back": 2, "prefer": 2}  # where a reason is positional
 NAMED = {"rule:": "rule:NAME", "fallback:": "fallback:N"}
 
 

@@ -183,6 +183,17 @@ def test_a_hedge_that_was_overtaken_is_charged_for_its_question() -> None:
     assert row["tokens"] == 2 * 1000 + 4000
 
 
+def test_a_caller_who_leaves_before_the_first_content_is_charged_for_the_question() -> None:
+    """Else whoever hangs up in time has every question read and no budget spent."""
+    snap = over(all={"per": "all", "period": "day", "usd": 1.0})
+    book = ledger(Nowhere(), snap)
+    left = replace(answer(None, status=499), ended="hang-up", first_byte_ms=None)
+    book.charge(by(input_tokens=4000), DECIDED, left, snap)
+    (row,) = book.table()[0]["subjects"]
+    assert row["usd"] == pytest.approx(3000 * snap.models["small"].price.input / 1e6)
+    assert row["tokens"] == 4000
+
+
 def test_a_new_day_is_a_new_budget_and_a_month_goes_on() -> None:
     clock = [NOON]
     snap = over(
