@@ -23,7 +23,16 @@ from sidecar import demo
 from sidecar.encoder.bundle import Bundle
 from tests.conftest import config_for
 from tests.support.process import Process, serve
-from tests.support.raw_upstream import ANSWER, DONE, RawUpstream, Seen, answer, event, stream
+from tests.support.raw_upstream import (
+    ANSWER,
+    DONE,
+    MESSAGE,
+    RawUpstream,
+    Seen,
+    answer,
+    event,
+    stream,
+)
 from tests.support.triton import TritonServer
 from tests.support.wire import Reply, chat, exchange, post
 
@@ -38,16 +47,6 @@ BACKENDS: dict[str, dict[str, Any]] = {
 ONCE = ("model", "route", "reason", "decision-ms", "request-id")
 DELTAS = [event({"role": "assistant"}), event({"content": "hel"}), event({"content": "lo"})]
 EVENTS = [*DELTAS, event({}, "stop"), DONE]
-MESSAGE = {
-    "id": "msg_1",
-    "type": "message",
-    "role": "assistant",
-    "model": "upstream",
-    "content": [{"type": "text", "text": "hello"}],
-    "stop_reason": "end_turn",
-    "stop_sequence": None,
-    "usage": {"input_tokens": 11, "output_tokens": 7},
-}
 ODD = [
     "",
     " ",

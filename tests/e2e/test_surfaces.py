@@ -11,7 +11,15 @@ import orjson
 import pytest
 
 from tests.conftest import Running, Start, config_for
-from tests.support.raw_upstream import LAST_CHUNK, STREAM_HEAD, RawUpstream, answer, chunk, raw
+from tests.support.raw_upstream import (
+    LAST_CHUNK,
+    MESSAGE,
+    STREAM_HEAD,
+    RawUpstream,
+    answer,
+    chunk,
+    raw,
+)
 
 USAGE = {"input_tokens": 3, "output_tokens": 4, "total_tokens": 7}
 
@@ -160,18 +168,6 @@ async def claude(start: Start, upstream: RawUpstream) -> AsyncIterator[anthropic
     base = sidecar.url.removesuffix("/v1")
     async with anthropic.AsyncAnthropic(base_url=base, api_key="app", max_retries=0) as one:
         yield one
-
-
-MESSAGE = {
-    "id": "msg_1",
-    "type": "message",
-    "role": "assistant",
-    "model": "m",
-    "content": [{"type": "text", "text": "hello"}],
-    "stop_reason": "end_turn",
-    "stop_sequence": None,
-    "usage": {"input_tokens": 3, "output_tokens": 4},
-}
 
 
 async def test_messages_are_routed_with_the_upstreams_key(

@@ -23,6 +23,16 @@ ANSWER = {
     ],
     "usage": {"prompt_tokens": 11, "completion_tokens": 7, "total_tokens": 18},
 }
+MESSAGE = {  # what Anthropic's API answers
+    "id": "msg_1",
+    "type": "message",
+    "role": "assistant",
+    "model": "upstream",
+    "content": [{"type": "text", "text": "hello"}],
+    "stop_reason": "end_turn",
+    "stop_sequence": None,
+    "usage": {"input_tokens": 11, "output_tokens": 7},
+}
 
 
 @dataclass
