@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from distill.common import SEED, say, work_dir
-from distill.network import Heads, halved
+from distill.network import Heads, grown, halved
 from distill.rows import Table, batches, epoch_order
 
 COLUMNS_WEIGHT = {"gsm8k": 0.7, "mmlu": 1.0, "mmlu_pro": 1.0, "llmrouter": 1.2}
@@ -48,6 +48,7 @@ class Plan:
     padded: float = 0.12  # shares of what augmentation does
     claimed: float = 0.25
     start_from: str | None = None  # a run whose weights are the first ones
+    matrices: str = "adamw"  # or "muon": what steps the blocks' matrices
 
 
 @dataclass
@@ -205,6 +206,47 @@ def clip(module: nn.Module, most: float) -> None:
         torch._foreach_mul_(found, most / norm)
 
 
+def steppers(plan: Plan, parts: nn.ModuleDict) -> list[torch.optim.Optimizer]:
+    """AdamW for everything, with tables at a rate of their own; of ``plan.matrices`` "muon",
+    the blocks' matrices step by Muon (Jordan et al., 2024: the momentum made orthogonal),
+    scaled to AdamW's size of step so that one rate serves both."""
+    tables = ("encoder.tokens", "heads.ability", "heads.easiness", "heads.gain", "heads.d_")
+    groups: dict[float, dict[bool, list[Tensor]]] = {}
+    orthogonal: list[Tensor] = []
+    for name, parameter in parts.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        in_blocks = name.startswith("encoder.blocks")
+        if plan.matrices == "muon" and in_blocks and parameter.ndim == 2:
+            orthogonal.append(parameter)
+            continue
+        is_table = name.startswith(tables)
+        fresh = plan.head_rate is not None and not in_blocks
+        rate = plan.embedding_rate if is_table else plan.head_rate if fresh else plan.rate
+        groups.setdefault(rate or plan.rate, {}).setdefault(is_table, []).append(parameter)
+    out: list[torch.optim.Optimizer] = [
+        torch.optim.AdamW(
+            [
+                {"params": found, "lr": rate, "top": rate, "weight_decay": 0.0 if table else 0.02}
+                for rate, kinds in groups.items()
+                for table, found in kinds.items()
+            ],
+            betas=(0.9, 0.98),
+            foreach=False,
+            fused=True,
+        )
+    ]
+    if orthogonal:
+        out.append(
+            torch.optim.Muon(
+                [{"params": orthogonal, "lr": plan.rate, "top": plan.rate}],
+                weight_decay=0.02,
+                adjust_lr_fn="match_rms_adamw",
+            )
+        )
+    return out
+
+
 def train(
     plan: Plan,
     encoder: nn.Module,
@@ -221,24 +263,7 @@ def train(
     project = None
     if soft is not None:  # it only teaches: no graph has it
         project = parts["project"] = nn.Linear(encoder.width, soft.pooled.shape[1])
-    tables = ("encoder.tokens", "heads.ability", "heads.easiness", "heads.gain", "heads.d_")
-    groups: dict[float, dict[bool, list[Tensor]]] = {}
-    for name, parameter in parts.named_parameters():
-        if parameter.requires_grad:
-            is_table = name.startswith(tables)
-            fresh = plan.head_rate is not None and not name.startswith("encoder.blocks")
-            rate = plan.embedding_rate if is_table else plan.head_rate if fresh else plan.rate
-            groups.setdefault(rate or plan.rate, {}).setdefault(is_table, []).append(parameter)
-    optimizer = torch.optim.AdamW(
-        [
-            {"params": found, "lr": rate, "top": rate, "weight_decay": 0.0 if is_table else 0.02}
-            for rate, kinds in groups.items()
-            for is_table, found in kinds.items()
-        ],
-        betas=(0.9, 0.98),
-        foreach=False,
-        fused=True,
-    )
+    optimizers = steppers(plan, parts)
     told = None if soft is None else ~np.isnan(soft.tier[:, 0])
     order = epoch_order(table, np.random.default_rng(SEED), plan.open_share, told)
     probe = sum(
@@ -249,11 +274,13 @@ def train(
     step, skip, epoch = 0, 0, 0
     if plan.start_from and not state.exists():
         before = torch.load(work_dir() / plan.start_from / "checkpoint.pt", weights_only=True)
-        parts.load_state_dict(before["parts"], strict=project is None)
+        first = grown(before["parts"], len(encoder.blocks))
+        parts.load_state_dict(first, strict=project is None)
     if state.exists():
         saved = torch.load(state, weights_only=True)
         parts.load_state_dict(saved["parts"])
-        optimizer.load_state_dict(saved["optimizer"])
+        for optimizer, past in zip(optimizers, saved["optimizers"], strict=True):
+            optimizer.load_state_dict(past)
         step, epoch, skip = saved["step"], saved["epoch"], saved["within"]
         say(f"{plan.name}: goes on at step {step}")
         if saved["done"]:
@@ -266,7 +293,7 @@ def train(
         torch.save(
             {
                 "parts": parts.state_dict(),
-                "optimizer": optimizer.state_dict(),
+                "optimizers": [optimizer.state_dict() for optimizer in optimizers],
                 "step": step,
                 "epoch": epoch,
                 "within": within,
@@ -305,8 +332,9 @@ def train(
             scale = min(1.0, (step + 1) / plan.warm) * (
                 0.05 + 0.95 * (1 + math.cos(math.pi * progress)) / 2
             )
-            for group in optimizer.param_groups:
-                group["lr"] = group["top"] * scale
+            for optimizer in optimizers:
+                for group in optimizer.param_groups:
+                    group["lr"] = group["top"] * scale
             with halved():
                 pooled = encoder(torch.from_numpy(batch.ids))
             pooled = pooled.float()
@@ -314,10 +342,11 @@ def train(
                 heads(pooled), heads, table, batch.index, soft, plan.label_share, project, pooled
             )
             total = torch.stack(list(found.values())).sum()
-            optimizer.zero_grad(set_to_none=True)
+            parts.zero_grad(set_to_none=True)
             total.backward()
             clip(parts, 1.0)
-            optimizer.step()
+            for optimizer in optimizers:
+                optimizer.step()
             step += 1
             for name, value in found.items():
                 running[name] = 0.98 * running.get(name, value.item()) + 0.02 * value.item()

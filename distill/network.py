@@ -309,3 +309,20 @@ class Heads(nn.Module):
             "difficulty": self.difficulty(pooled)[:, 0],
             "ood": self.ood(pooled)[:, 0],
         }
+
+
+def grown(parts: dict[str, Tensor], layers: int) -> dict[str, Tensor]:
+    """A run's weights for a student of more layers: each new one repeats the last one's norms
+    and adds nothing yet, so that the deeper student begins near to what the other knew."""
+    have = 1 + max(int(n.split(".")[2]) for n in parts if n.startswith("encoder.blocks."))
+    last = f"encoder.blocks.{have - 1}."
+    out = dict(parts)
+    for layer in range(have, layers):
+        for name, value in parts.items():
+            if name.startswith(last):
+                tail = name.removeprefix(last)
+                silent = tail.startswith(("out.", "down."))
+                if tail.startswith("norm1."):
+                    value = parts[last + tail.replace("norm1", "norm2")]  # noqa: PLW2901
+                out[f"encoder.blocks.{layer}.{tail}"] = value * 0 if silent else value.clone()
+    return out
