@@ -23,6 +23,8 @@ CASES: Final = {
     CLUSTER: RULES.with_name("cluster-rules.test.yaml"),
 }
 BOTH: Final = pytest.mark.parametrize("rules", CASES, ids=lambda file: file.stem)
+# the target's own labels are the scraper's to give
+TARGETS: Final = frozenset({"job", "instance", "namespace", "pod"})
 SUFFIXES: Final = {
     "counter": ("_total",),
     "gauge": ("",),
@@ -69,10 +71,23 @@ def scraped() -> Mapping[str, frozenset[str]]:
     }
 
 
-def selectors(expr: str) -> Iterator[tuple[str, list[str]]]:
-    """Every series an expression asks for, and the labels it asks of it."""
+def selectors(expr: str) -> Iterator[tuple[str, list[tuple[str, str]]]]:
+    """Every series an expression asks for, and the labels it asks of it with their values."""
     for name, matchers in re.findall(r"\b((?:router|inject)_\w+)(?:\{([^}]*)\})?", expr):
-        yield name, re.findall(r"(\w+)\s*(?:=~|!~|!=|=)", matchers)
+        yield name, re.findall(r"(\w+)\s*(?:=~|!~|!=|=)\s*\"([^\"]*)\"", matchers)
+
+
+def grouped(expr: str) -> set[str]:
+    """Every label that an expression groups or matches by."""
+    lists = re.findall(r"\b(?:by|without|on|ignoring|group_left)\s*\(([^)]*)\)", expr)
+    return {label.strip() for words in lists for label in words.split(",") if label.strip()}
+
+
+def words() -> set[str]:
+    """Every word that a label can have: those that the documents quote, and codes of errors."""
+    text = (ROOT / "docs" / "metrics.md").read_text() + (ROOT / "docs" / "reasons.md").read_text()
+    source = "".join(file.read_text() for file in (ROOT / "sidecar").rglob("*.py"))
+    return set(re.findall(r"`([\w-]+)`", text)) | set(re.findall(r"\bcode=\"(\w+)\"", source))
 
 
 def panels(made: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -88,6 +103,14 @@ def board_exprs() -> list[tuple[str, str]]:
         for panel in panels(made)
         for target in panel.get("targets", ())
     ]
+
+
+def asides() -> list[tuple[str, str]]:
+    """What the board asks beside its panels: the choice above it, and its annotations."""
+    made = orjson.loads(board.FILE.read_bytes())
+    choices = [(each["label"], each.get("definition", "")) for each in made["templating"]["list"]]
+    notes = [(each["name"], each["expr"]) for each in made["annotations"]["list"]]
+    return [(where, expr) for where, expr in choices + notes if expr]
 
 
 @BOTH
@@ -122,15 +145,46 @@ def test_every_alert_says_what_is_wrong_and_what_to_do() -> None:
         assert rule["annotations"].keys() == {"summary", "description"}
 
 
-def test_alerts_and_panels_ask_for_metrics_and_labels_that_exist() -> None:
-    known = scraped()
-    asked = [(rule["alert"], rule["expr"]) for rule in alerts()] + board_exprs()
+def test_alerts_and_panels_ask_for_metrics_labels_and_values_that_exist() -> None:
+    known, said = scraped(), words()
+    asked = [(rule["alert"], rule["expr"]) for rule in alerts()] + board_exprs() + asides()
+    assert len(asked) > 40
     for where, expr in asked:
-        for name, labels in selectors(expr):
+        here = set(TARGETS)
+        for name, matchers in selectors(expr):
             assert name in known, f"{where}: no metric {name}"
-            # the target's own labels are the scraper's to give
-            unknown = set(labels) - known[name] - {"job", "instance", "namespace", "pod"}
-            assert not unknown, f"{where}: {name} has no label {unknown}"
+            here |= known[name]
+            for label, value in matchers:
+                exists = label in known[name] | TARGETS
+                assert exists, f"{where}: {name} has no label {label}"
+                if label not in TARGETS | {"status"}:
+                    assert set(value.split("|")) <= said, f"{where}: {name} is never {value}"
+        assert grouped(expr) <= here, f"{where}: groups by {grouped(expr) - here}"
+
+
+def test_what_a_legend_or_an_alert_names_is_left_by_its_expression() -> None:
+    made = orjson.loads(board.FILE.read_bytes())
+    told = [
+        (panel["title"], target["expr"], set(re.findall(r"{{(\w+)}}", target["legendFormat"])))
+        for panel in panels(made)
+        for target in panel.get("targets", ())
+    ]
+    for where, expr, named in told:
+        assert named <= grouped(expr), f"{where}: its legend names {named - grouped(expr)}"
+    for rule in alerts():
+        text = " ".join(rule["annotations"].values())
+        named = set(re.findall(r"\$labels\.(\w+)", text))
+        dropped = set().union(
+            *(each.split(", ") for each in re.findall(r"without \(([^)]*)\)", rule["expr"]))
+        )
+        there = set().union(*(scraped()[name] for name, _ in selectors(rule["expr"])))
+        assert named <= (there | TARGETS) - dropped, f"{rule['alert']} names {named}"
+
+
+def test_what_an_alert_tells_people_to_look_at_exists() -> None:
+    for rule in alerts():
+        for name in re.findall(r"\brouter_\w+", rule["annotations"]["description"]):
+            assert {name, f"{name}_count"} & scraped().keys(), f"{rule['alert']}: no {name}"
 
 
 def test_every_panel_of_the_board_parses(promtool: str, tmp_path: Path) -> None:
