@@ -45,6 +45,7 @@ def parse(received: Received) -> Call:
         stateful=asked.stateful,
         continues=asked.continues,
         largest_tokens=asked.largest_tokens,
+        choices=asked.choices,
         hints=wishes,
         passed=received.head.passed,
         query=received.query,

@@ -158,7 +158,7 @@ class Call:
     prompt: Prompt = field(repr=False)
     needs: frozenset[str]  # capabilities without which the answer would be wrong
     input_tokens: int  # a cheap bound from above
-    max_output_tokens: int | None  # as asked
+    max_output_tokens: int | None  # of one choice, as asked
     hints: Hints = Hints()
     passed: Passed = Passed()  # headers to send up
     query: str = ""  # of the request's URL, as it came
@@ -169,6 +169,7 @@ class Call:
     # a bound of the largest of several inputs, where each has a model's window to itself
     largest_tokens: int | None = None
 
+    choices: int = 1  # answers asked for at once, each as long as its limit and charged for
 
 @dataclass(frozen=True, slots=True)
 class Place:

@@ -31,8 +31,10 @@ def candidates(
     usual = usual_output(reading, task, view)
     limit = math.inf if call.max_output_tokens is None else float(call.max_output_tokens)
     likely, expected = call.input_tokens * _BOUND_TO_LIKELY, min(usual, limit)
+    choices = call.choices  # written side by side: they cost as many times more, and take as long
     if not view.observed and not cached:
-        costs = [(likely * read + expected * write) / 1e6 for _, read, _, write in able.prices]
+        written = expected * choices
+        costs = [(likely * read + written * write) / 1e6 for _, read, _, write in able.prices]
         return Candidates(able.names, chances, costs, abilities=able.abilities)
     look, held = view.observed.get, 0.0
     costs, outputs, reliabilities, all_seen = [], [], [], []
@@ -49,6 +51,7 @@ def candidates(
                 output = min(mean.towards(usual), limit)
         all_seen.append(seen)
         outputs.append(output)
+        output *= choices
         costs.append(((likely - held) * read + held * reread + output * write) / 1e6)
     return Candidates(
         able.names, chances, costs, reliabilities,
@@ -64,11 +67,11 @@ def expected(call: Call, model: ModelSpec, reading: Reading | None, view: View) 
         output = seen.length(task, output)
     if call.max_output_tokens is not None:
         output = min(output, float(call.max_output_tokens))
-    return cost(call, model, output, view)
+    return cost(call, model, output * call.choices, view)
 
 
 def cost(call: Call, model: ModelSpec, output: float, view: View) -> float:
-    """USD of ``call`` at ``model`` for an answer of ``output`` tokens."""
+    """USD of ``call`` at ``model`` for ``output`` tokens of all its choices together."""
     likely = call.input_tokens * _BOUND_TO_LIKELY
     cached = view.cached_tokens.get(model.name, 0)
     return model.price.of(likely, output, min(likely, cached))

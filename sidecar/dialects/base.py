@@ -38,6 +38,7 @@ class Asked:
     stateful: bool = False  # it continues or leaves something at the upstream
     continues: str | None = None  # the id of the answer that it goes on with
     largest_tokens: int | None = None  # a bound, where it is several inputs at once
+    choices: int = 1  # answers at once, each up to ``max_output_tokens``
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,8 @@ class Event:
     """What one event of a stream says, as far as the router cares."""
 
     content: bool = False  # something that the app would show or act on
-    done: bool = False  # the answer is whole: its end, or the reason of its end, has come
+    done: bool = False  # the answer is whole: its end has come
+    finished: frozenset[int] = frozenset()  # choices of it that have named the reason of theirs
     error: bool = False
     usage: Usage | None = None
     answer_id: str = ""  # under which the upstream keeps the answer
@@ -97,8 +99,11 @@ class Dialect(Protocol):
         """An error body as this API's clients expect it."""
         ...
 
-    def error_event(self, fault: RequestError, request_id: str) -> bytes:
-        """An error in the middle of a stream: framed, ready to send."""
+    def error_event(self, fault: RequestError, request_id: str, last: bytes = b"") -> bytes:
+        """An error in the middle of a stream: framed, ready to send.
+
+        ``last`` are the latest bytes of the stream before it, its last event among them.
+        """
         ...
 
 

@@ -105,6 +105,7 @@ class ChatDialect(Completion):
             tally.needs.add(base.JSON_SCHEMA)
         if "audio" in (body.get("modalities") or ()):
             tally.needs.add(base.AUDIO)
+        tally.choices = max(1, body.get("n") or 1)
         return tally.asked(body, body.get("max_completion_tokens") or body.get("max_tokens"))
 
 

@@ -49,6 +49,9 @@ class CompletionsDialect(Completion):
         tally.say("user", "" if null else prompt_text(body.get("prompt"), "prompt"))
         tally.messages = 1
         tally.largest_tokens = largest(body.get("prompt"))
+        # of `best_of` drafts all are charged for; a stream has none but those it sends
+        drafts = 0 if body.get("stream") is True else body.get("best_of") or 0
+        tally.choices = max(1, body.get("n") or 1, drafts) * prompts(body.get("prompt"))
         return tally.asked(body, body.get("max_tokens"))
 
 
@@ -64,6 +67,13 @@ def prompt_text(prompt: object, where: str) -> str:
     raise BadRequest(
         f"`{where}` must be a string, or a non-empty array of strings or of tokens.", param=where
     )
+
+
+def prompts(prompt: object) -> int:
+    """How many prompts there are, each with answers of its own."""
+    if isinstance(prompt, list) and isinstance(prompt[0], str | list):
+        return len(prompt)
+    return 1
 
 
 def largest(prompt: object) -> int | None:

@@ -41,6 +41,7 @@ class Tally:
         self.media = 0
         self.media_bytes = 0
         self.largest_tokens: int | None = None
+        self.choices = 1
         self.stateful = False  # it names something that an upstream keeps
         self.needs: set[str] = set()
 
@@ -113,6 +114,7 @@ class Tally:
             stateful=self.stateful or (not _STATE.isdisjoint(body) and any(map(body.get, _STATE))),
             continues=body.get("previous_response_id") or None,
             largest_tokens=self.largest_tokens,
+            choices=self.choices,
         )
 
 

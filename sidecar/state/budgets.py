@@ -335,6 +335,7 @@ def cost(call: Call, decision: Decision, outcome: Outcome, snapshot: Snapshot) -
     usd = price.cost(call, model, output, EMPTY)
     return total.plus(Amount(usd, round(call.input_tokens + output)))
 
+    output *= call.choices
 
 def _counted(model: str, usage: Usage, snapshot: Snapshot) -> Amount | None:
     usd = snapshot.models[model].price.charged(usage)

@@ -182,6 +182,8 @@ class Observations:
             model = self._of(outcome.model)
             model.tried(False, now)
             tokens = outcome.usage.output_tokens
+            if tokens is not None and call.choices > 1:  # written side by side: of one of them
+                tokens = round(tokens / call.choices)
             if outcome.first_byte_ms is not None and not outcome.failures:
                 first_s, total_s = outcome.first_byte_ms / 1e3, outcome.total_ms / 1e3
                 model.timed(call.stream, first_s, total_s, tokens, now)

@@ -181,7 +181,7 @@ def _known(call: Call, usage: Usage) -> Usage:
     """The counts, or where the upstream gave none, what they are likely to be."""
     if usage.input_tokens is not None and usage.output_tokens is not None:
         return usage
-    likely = min(DEFAULT_OUTPUT, float(call.max_output_tokens or DEFAULT_OUTPUT))
+    likely = min(DEFAULT_OUTPUT, float(call.max_output_tokens or DEFAULT_OUTPUT)) * call.choices
     return Usage(
         input_tokens=call.input_tokens * 3 // 4
         if usage.input_tokens is None

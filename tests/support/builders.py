@@ -116,6 +116,7 @@ def call(
     needs: Sequence[str] = (),
     input_tokens: int = 10,
     max_output_tokens: int | None = None,
+    choices: int = 1,
     hints: Hints | None = None,
 ) -> Call:
     body = orjson.dumps({"model": model, "messages": [{"role": "user", "content": user}]})
@@ -130,6 +131,7 @@ def call(
         needs=frozenset(needs),
         input_tokens=input_tokens,
         max_output_tokens=max_output_tokens,
+        choices=choices,
         hints=hints or Hints(),
     )
 

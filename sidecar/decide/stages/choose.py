@@ -80,7 +80,7 @@ def _by_policy(
             models=snapshot.models,
             terms=terms,
             quality=situation.asked(route.quality),
-            output=min(call.max_output_tokens or usual, usual),
+            output=min(call.max_output_tokens or usual, usual) * call.choices,
         )
         steps = (*steps, Step("session", verdict.why))
         if verdict.model != order[0]:

@@ -11,7 +11,7 @@ from sidecar.config.snapshot import Price, Snapshot
 from sidecar.decide import EMPTY, Question, View, choose, fall_back, plan
 from sidecar.decide.lengths import BY_TASK
 from sidecar.decide.observed import Mean, Observed
-from sidecar.decide.price import usual_output
+from sidecar.decide.price import expected, usual_output
 from sidecar.errors import BadRequest, ClassifierDown, ClassifierError, ClassifierLate
 from sidecar.state.observed import Observations
 from sidecar.types import TASKS, Decision, Features, Hints, Outcome, Reading, Usage
@@ -353,3 +353,21 @@ def test_every_task_has_an_assumed_length_until_answers_are_seen() -> None:
 
 DECIDED = Decision("cheap", "auto", "policy", reading=reading(task="code"))
 ANSWERED = Outcome("cheap", "policy", 200, 1, 9, Usage(50, 0, 100), "complete", 5.0, 9.0)
+
+
+def test_each_of_several_answers_is_priced_and_none_takes_longer_for_the_others() -> None:
+    """Four choices of one request are written, and charged for, four times."""
+    over = snapshot(ALL, default="dear")
+    slow = {"middle": Observed(first_s=1.0, token_s=0.01, output_tokens={"code": Mean(1e9, 50.0)})}
+    for view in (EMPTY, View(observed=slow)):
+        one, four = (
+            decide(over, reading(task="code"), chances(1, 1, 1), view, input_tokens=0, choices=n)
+            for n in (1, 4)
+        )
+        for single, several in zip(one.candidates, four.candidates, strict=True):
+            assert several.cost_usd == pytest.approx(4 * single.cost_usd)
+            assert several.latency_s == single.latency_s
+    request, of_all = call(input_tokens=0, max_output_tokens=30), call(input_tokens=0, choices=4)
+    of_all = replace(of_all, max_output_tokens=30)
+    asked = [expected(each, DEAR, None, EMPTY) for each in (request, of_all)]
+    assert asked == pytest.approx([30 * 20 / 1e6, 4 * 30 * 20 / 1e6])

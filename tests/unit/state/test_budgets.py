@@ -158,6 +158,18 @@ def test_what_the_upstream_did_not_count_is_estimated_and_no_answer_costs_nothin
     assert row["tokens"] > 0
 
 
+def test_each_of_several_answers_is_estimated() -> None:
+    snap = over(all={"per": "all", "period": "day", "usd": 1.0})
+    spent = []
+    for choices in (1, 3):
+        book = ledger(Nowhere(), snap)
+        asked = by(input_tokens=400, max_output_tokens=100, choices=choices)
+        book.charge(asked, DECIDED, answer(None), snap)
+        spent.append(book.table()[0]["subjects"][0])
+    assert [row["tokens"] for row in spent] == [500, 700]
+    assert [row["usd"] for row in spent] == pytest.approx([0.004, 0.006])
+
+
 def test_an_answer_that_was_checked_and_not_passed_on_is_paid_for_too() -> None:
     snap = over(all={"per": "all", "period": "day", "usd": 1.0})
     book = ledger(Nowhere(), snap)

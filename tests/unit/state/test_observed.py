@@ -109,6 +109,14 @@ def test_the_length_is_learned_by_task_from_what_is_usual() -> None:
     assert length(kept, "dear", 1000.0 + 2 * NEWS_S) < 100
 
 
+def test_of_several_answers_at_once_the_length_of_one_is_learned() -> None:
+    kept, single = Observations(), told(*[answer(tokens=100)] * 100)
+    for _ in range(100):
+        several = replace(CALL, choices=5)
+        kept.remember(several, DECISION, answer(tokens=500), NAMES, 1000.0)
+    assert length(kept, "cheap") == length(single, "cheap")
+
+
 def test_an_answer_is_known_within_a_moment_and_an_error_at_once() -> None:
     kept = told(answer(total_ms=500))
     assert at(kept).latency_s(0) == pytest.approx(0.5)
