@@ -91,7 +91,7 @@ async def ask(
                 response = _Limited(response, deadlines, total_s, began + total_s)
             try:
                 head = headers.down(response.headers)
-                tap, streaming = _tap_for(response.status, head, dialect)
+                tap, streaming = _tap_for(response.status, head, dialect, call.choices)
                 held, ended = await _hold(response, tap, streaming)
             except BaseException:
                 response.close()
@@ -172,10 +172,10 @@ def _path(path: str, query: str, upstream: UpstreamSpec) -> str:
     return f"{path}?{query}" if query else path
 
 
-def _tap_for(status: int, head: AnswerHead, dialect: Dialect) -> tuple[Tap, bool]:
+def _tap_for(status: int, head: AnswerHead, dialect: Dialect, choices: int) -> tuple[Tap, bool]:
     # a refusal is the caller's to read, in whatever shape it comes
     streaming = status < 300 and head.content_type.startswith("text/event-stream")
-    tap = StreamTap(dialect) if streaming else AnswerTap(dialect)
+    tap = StreamTap(dialect, choices) if streaming else AnswerTap(dialect)
     if head.coding:
         return (UnpackingTap(tap) if head.coding in headers.UNPACKED else BlindTap()), streaming
     return tap, streaming

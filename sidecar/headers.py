@@ -49,7 +49,8 @@ _NOT_UP: Final = _HOP_BY_HOP | {
 }
 _SEEN: Final = frozenset({b"content-type", b"sec-fetch-site"})  # sent on, and looked at here
 _OF_NOTE: Final = _NOT_UP | _CREDENTIALS | _SEEN | {b"accept-encoding"}
-_NOT_DOWN: Final = _HOP_BY_HOP | {b"server-timing", b"content-length"}
+# x-accel-buffering is an order to the next proxy, which is this one: it gives its own
+_NOT_DOWN: Final = _HOP_BY_HOP | {b"server-timing", b"content-length", b"x-accel-buffering"}
 _OF_NOTE_DOWN: Final = _NOT_DOWN | {b"content-type", b"content-encoding", b"retry-after"}
 _OURS: Final = b"x-router-"
 UNPACKED: Final = frozenset({b"gzip", b"x-gzip", b"deflate"})  # what a copy of can be read

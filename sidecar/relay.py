@@ -16,7 +16,7 @@ from sidecar.clock import Clock, Deadlines, Limit
 from sidecar.dialects import DIALECTS
 from sidecar.downstream import Downstream, HangUp
 from sidecar.errors import UpstreamBroken, UpstreamError, UpstreamsFailed, UpstreamTimeout
-from sidecar.tap import BlindTap
+from sidecar.tap import StreamTap
 from sidecar.types import Call, Decision, Outcome
 
 
@@ -106,7 +106,7 @@ class Relay:
     def _break_off(self, fault: UpstreamError) -> None:
         """End what will not be whole, so that nobody takes it for whole."""
         attempt, answer = self._attempt, self._answer
-        if isinstance(attempt.tap, BlindTap) or not attempt.streaming:
+        if not isinstance(attempt.tap, StreamTap):
             answer.abort()  # plain text in a compressed stream would be no event
             return
         event = b""
@@ -114,7 +114,8 @@ class Relay:
             said = UpstreamsFailed(
                 f"The model's answer broke off: {fault}.", status=fault.status, code=fault.code
             )
-            event = DIALECTS[self._call.dialect].error_event(said, self._call.request_id)
+            dialect, last = DIALECTS[self._call.dialect], attempt.tap.last()
+            event = dialect.error_event(said, self._call.request_id, last)
             event = b"\n\n" + event  # the blank line ends whatever half event came before
         try:
             answer.finish(event)

@@ -17,6 +17,7 @@ _BLANK: Final = re.compile(rb"\r\n\r\n|\n\n|\r\r|\r\n\n|\n\r\n|\r\n\r|\n\r")
 _NO_CHOICES: Final = re.compile(rb'"choices"\s*:\s*\[\s*\]')
 _HELD: Final = 1 << 16
 _LINE: Final = re.compile(rb"\r\n|\n|\r")
+_MARK: Final = b"\xef\xbb\xbf"  # UTF-8's byte order mark: one may stand before the first event
 _ENDS: Final = 1 << 14  # bytes of either end of an event that is too large, kept of it
 
 
@@ -30,9 +31,18 @@ class UsageStrip:
 
     def __init__(self) -> None:
         self._rest = b""
+        self._begun = False
 
     def feed(self, chunk: bytes) -> bytes:
         text = self._rest + chunk if self._rest else chunk
+        if not self._begun:
+            if _may_be_mark(text):
+                self._rest = text
+                return b""
+            self._begun = True
+            if text.startswith(_MARK):
+                self._rest = b""
+                return _MARK + self.feed(text[len(_MARK) :])
         if text.endswith(b"\n\n") and (b'"usage"' not in text or not _NO_CHOICES.search(text)):
             self._rest = b""  # whole events, and none of them is it: nearly every chunk
             return text
@@ -81,6 +91,7 @@ class Framer:
     def __init__(self, max_event: int = 1 << 20) -> None:
         self._max = max_event
         self._rest = b""
+        self._begun = False
         self._skipping = False  # the rest of an event that was too large
         self._head = b""  # of that event
         self.large: list[tuple[bytes, bytes]] = []
@@ -97,6 +108,12 @@ class Framer:
     def feed(self, chunk: bytes) -> list[bytes]:
         """The data of the events that ``chunk`` completes, in order."""
         text = self._rest + chunk if self._rest else chunk
+        if not self._begun:
+            if _may_be_mark(text):
+                self._rest = text
+                return []
+            self._begun = True
+            text = text.removeprefix(_MARK)
         # Whether a CR at the very end stands alone or opens a CR LF shows in
         # the next chunk: keep it back.
         held = b""
@@ -116,6 +133,11 @@ class Framer:
             # a line end at the cut may be half of the blank line that ends it
             self._rest = self._rest[-min(self._max, _ENDS) :]
         return [data for event in whole if (data := _data(event)) is not None]
+
+
+def _may_be_mark(text: bytes) -> bool:
+    """Whether a stream's first bytes are too few to tell if they are a byte order mark."""
+    return len(text) < len(_MARK) and _MARK.startswith(text)
 
 
 def _data(event: bytes) -> bytes | None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import zlib
 from typing import Final
 
-from sidecar.dialects.base import Dialect
+from sidecar.dialects.base import Dialect, Event
 from sidecar.dialects.body import usage_at_end
 from sidecar.sse import Framer
 from sidecar.types import Usage
@@ -24,9 +24,12 @@ _MOST_UNPACKED: Final = 1 << 22  # bytes, of one piece
 class StreamTap:
     """Follows a server-sent event stream."""
 
-    def __init__(self, dialect: Dialect) -> None:
+    def __init__(self, dialect: Dialect, choices: int = 1) -> None:
         self._dialect = dialect
         self._framer = Framer()
+        self._choices = choices  # answers that come side by side, each with an end of its own
+        self._finished: set[int] = set()  # which of them are whole
+        self._last = b""  # the latest of the stream that was whole
         self.content = False  # something the app would show has come
         self._whole = False  # the dialect's own end has come
         self.error = False  # the upstream sent an error in band
@@ -40,37 +43,52 @@ class StreamTap:
         if self._whole:
             return True
         rest = self._framer.rest()
-        return rest is not None and self._dialect.event(rest).done
+        return rest is not None and self._ends(self._dialect.event(rest))
 
     def feed(self, chunk: bytes) -> None:
         tells, framer = self._dialect.tells, self._framer
         # Once content flows, only an event that could end the stream or count it is worth
         # reading, and whole events without such a one not even worth framing.
         if self.content and chunk.endswith(b"\n\n") and not framer.held and not tells(chunk):
+            self._last = chunk
             return
-        for data in framer.feed(chunk):
+        events = framer.feed(chunk)
+        if framer.large:
+            self._glimpse()
+        for data in events:
+            self._last = data
             if self.content and not tells(data):
                 continue
             event = self._dialect.event(data)
             self.content = self.content or event.content
-            self._whole = self._whole or event.done
+            self._whole = self._whole or self._ends(event)
+            self._finished |= event.finished
             self.error = self.error or event.error
             if event.usage is not None:
                 self._usage = _joined(self._usage, event.usage)
             self._answer_id = event.answer_id or self._answer_id
-        if framer.large:
-            self._glimpse()
 
     def _glimpse(self) -> None:
         """Learn what can be learnt of events that were too large to be read."""
         ends, self._framer.large = self._framer.large, []
         for head, tail in ends:
+            self._last = head + tail
             event = self._dialect.glimpse(head, tail)
             self.content = self.content or event.content
             self._whole = self._whole or event.done
             if event.usage is not None:
                 self._usage = _joined(self._usage, event.usage)
             self._answer_id = event.answer_id or self._answer_id
+
+    def _ends(self, event: Event) -> bool:
+        """Whether ``event`` ends the answer, or the last choice of it that had no end yet."""
+        if event.finished:
+            return len(self._finished | event.finished) >= self._choices
+        return event.done
+
+    def last(self) -> bytes:
+        """The latest bytes of the stream, at least those of the last event that came."""
+        return self._last + (self._framer.rest() or b"")
 
     def usage(self) -> Usage:
         return self._usage

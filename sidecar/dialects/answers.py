@@ -63,7 +63,9 @@ def _parts(body: bytes, *, streaming: bool) -> Iterable[dict[str, Any]]:
 
 def _completion(answer: Said, part: dict[str, Any]) -> None:
     """Chat completions and completions, whole or a chunk."""
-    for choice in (part.get("choices") or ())[:1]:  # of several, the first is what is read
+    for choice in part.get("choices") or ():
+        if choice.get("index"):  # of several, the first is what is read
+            continue
         message = choice.get("message") or choice.get("delta") or {}
         answer.text += choice.get("text") or message.get("content") or ""
         answer.acts |= bool(message.get("tool_calls") or message.get("function_call"))

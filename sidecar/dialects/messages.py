@@ -129,7 +129,7 @@ class MessagesDialect:
     def error(self, fault: RequestError, request_id: str) -> bytes:
         return orjson.dumps(self._error(fault, request_id))
 
-    def error_event(self, fault: RequestError, request_id: str) -> bytes:
+    def error_event(self, fault: RequestError, request_id: str, last: bytes = b"") -> bytes:
         said = orjson.dumps(self._error(fault, request_id))
         return b"event: error\ndata: " + said + b"\n\n"
 

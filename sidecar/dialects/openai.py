@@ -14,6 +14,7 @@ from sidecar.errors import RequestError
 from sidecar.types import Edit, Usage
 
 _COUNTS: Final = re.compile(rb'"usage"\s*:\s*\{')
+_NO_CHOICE: Final[frozenset[int]] = frozenset()
 _FINISHES: Final = re.compile(rb'"finish_reason"\s*:\s*"')
 
 
@@ -41,7 +42,7 @@ class OpenAI:
         }
         return orjson.dumps({"error": said})
 
-    def error_event(self, fault: RequestError, request_id: str) -> bytes:
+    def error_event(self, fault: RequestError, request_id: str, last: bytes = b"") -> bytes:
         return b"data: " + self.error(fault, request_id) + b"\n\n"
 
 
@@ -77,7 +78,7 @@ class Completion(OpenAI):
         choices = chunk.get("choices")
         return Event(
             content=_has_content(choices),
-            done=_is_finished(choices),
+            finished=_finished(choices),
             usage=completion_usage(usage) if isinstance(usage, dict) else None,
         )
 
@@ -114,8 +115,12 @@ def _has_content(choices: object) -> bool:
     return False
 
 
-def _is_finished(choices: object) -> bool:
-    """Whether a chunk names why the answer ended: some upstreams send no ``[DONE]``."""
-    return isinstance(choices, list) and any(
-        isinstance(choice, dict) and choice.get("finish_reason") for choice in choices
+def _finished(choices: object) -> frozenset[int]:
+    """The choices of which a chunk names why they ended: some upstreams send no ``[DONE]``."""
+    if not isinstance(choices, list):
+        return _NO_CHOICE
+    return frozenset(
+        index if type(index := choice.get("index")) is int else at
+        for at, choice in enumerate(choices)
+        if isinstance(choice, dict) and choice.get("finish_reason")
     )

@@ -57,6 +57,8 @@ _LONGEST_ID: Final = 512  # characters: what is kept of an answer is small
 _ENDS: Final = frozenset({"response.completed", "response.incomplete"})
 _KIND: Final = re.compile(rb'"type"\s*:\s*"(response\.[a-z_.]+)"')
 _NAME: Final = re.compile(rb'"response"\s*:\s*\{\s*"id"\s*:\s*"([^"\\]+)"')
+# a quote within a string is escaped: what an answer quotes is no number of an event
+_NUMBER: Final = re.compile(rb'"sequence_number"\s*:\s*(\d{1,18})')
 # What the app would show, beside every kind of delta.
 _SHOWN: Final = "response.image_generation_call.partial_image"
 
@@ -136,13 +138,14 @@ class ResponsesDialect(OpenAI):
             return ""
         return _id(response) if isinstance(response, dict) else ""
 
-    def error_event(self, fault: RequestError, request_id: str) -> bytes:
+    def error_event(self, fault: RequestError, request_id: str, last: bytes = b"") -> bytes:
+        numbers = _NUMBER.findall(last)
         said = {
             "type": "error",
             "code": fault.code,
             "message": str(fault),
             "param": fault.param,
-            "sequence_number": 0,  # the API's types require one; nothing goes by it here
+            "sequence_number": int(numbers[-1]) + 1 if numbers else 0,
             "request_id": request_id,
         }
         return b"event: error\ndata: " + orjson.dumps(said) + b"\n\n"

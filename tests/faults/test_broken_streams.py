@@ -96,6 +96,47 @@ async def test_a_stream_whose_end_is_written_carelessly_is_no_broken_one(
     assert (reply.status, reply.body, reply.whole) == (200, ONE + end, True)
 
 
+async def test_a_stream_of_several_choices_is_whole_when_each_of_them_has_ended(
+    sidecar: Running, upstream: RawUpstream
+) -> None:
+    """The first to end is not the last: what the others would have said is missing."""
+    begun = ONE + event({"content": "two"}, index=1)
+    first, second = event({}, "stop"), event({}, "stop", 1)
+    for end, whole in ((first, False), (first + second, True), (second + DONE, True)):
+        upstream.script = raw(STREAM_HEAD, chunk(begun), chunk(end), LAST_CHUNK)
+        reply = await ask(sidecar, model="small", n=2)
+        assert reply.body.startswith(begun + end)
+        assert (reply.body == begun + end) is whole
+        assert (b"upstream_broken" in reply.body) is not whole
+
+
+async def test_a_byte_order_mark_before_a_stream_hides_nothing_and_passes(
+    sidecar: Running, upstream: RawUpstream
+) -> None:
+    mark = "\ufeff".encode()
+    upstream.script = stream(mark, ONE, DONE)  # its only content stands behind the mark
+    reply = await ask(sidecar)
+    assert (reply.status, reply.body) == (200, mark + ONE + DONE)
+
+
+async def test_an_error_in_a_responses_stream_is_numbered_as_its_next_event(
+    sidecar: Running, upstream: RawUpstream
+) -> None:
+    def numbered(number: int) -> bytes:
+        said = {
+            "type": "response.output_text.delta", "sequence_number": number, "delta": "x",
+            "item_id": "m", "output_index": 0, "content_index": 0, "logprobs": [],
+        }  # fmt: skip
+        return b"event: response.output_text.delta\ndata: " + orjson.dumps(said) + b"\n\n"
+
+    upstream.script = raw(STREAM_HEAD, chunk(numbered(4) + numbered(5)), chunk(numbered(6)))
+    async with openai.AsyncOpenAI(base_url=sidecar.url, api_key="x", max_retries=0) as client:
+        answer = await client.responses.create(model="small", input="hi", stream=True)
+        said = [(part.type, part.sequence_number) async for part in answer]
+    deltas = [("response.output_text.delta", number) for number in (4, 5, 6)]
+    assert said == [*deltas, ("error", 7)]  # an event of this API, and nothing that is raised
+
+
 async def test_an_upstreams_own_error_in_a_stream_passes_and_is_not_doubled(
     sidecar: Running, upstream: RawUpstream
 ) -> None:

@@ -165,7 +165,12 @@ def _strip(chunks: list[bytes]) -> bytes:
 def _standard(stream: bytes) -> list[bytes]:
     """WHATWG HTML, section 9.2.6, line by line."""
     found, data = [], []
-    for line in stream.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")[:-1]:
+    for line in (
+        stream.removeprefix(b"\xef\xbb\xbf")
+        .replace(b"\r\n", b"\n")
+        .replace(b"\r", b"\n")
+        .split(b"\n")[:-1]
+    ):
         if not line and data:
             found.append(b"\n".join(data))
             data = []

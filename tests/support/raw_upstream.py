@@ -183,9 +183,9 @@ def chunk(data: bytes) -> bytes:
     return f"{len(data):x}\r\n".encode() + data + b"\r\n"
 
 
-def event(delta: dict[str, object], finish: str | None = None) -> bytes:
+def event(delta: dict[str, object], finish: str | None = None, index: int = 0) -> bytes:
     """One event of a streamed chat completion."""
-    choice = {"index": 0, "delta": delta, "finish_reason": finish}
+    choice = {"index": index, "delta": delta, "finish_reason": finish}
     body = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "upstream"}
     return b"data: " + orjson.dumps({**body, "choices": [choice]}) + b"\n\n"
 

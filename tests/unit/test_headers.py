@@ -47,6 +47,12 @@ def test_hop_by_hop_headers_end_here_both_ways(name: str) -> None:
     assert down(fields) == [("X-Kept", "1")]
 
 
+def test_an_order_to_the_next_proxy_ends_here_for_a_stream_gets_one_of_its_own() -> None:
+    assert down([("X-Accel-Buffering", "yes"), ("x-accel-buffering", "no"), ("X-Kept", "1")]) == [
+        ("X-Kept", "1")
+    ]
+
+
 def test_headers_that_connection_names_end_here_both_ways() -> None:
     fields = [
         ("Connection", "close, X-Mine"),

@@ -10,9 +10,10 @@ from sidecar.sse import Framer
 # What an event stream may be made of, line ends and half characters included.
 pieces = st.sampled_from(
     [b"data:", b"data: ", b"data", b"x", b"\n", b"\r", b"\r\n", b"\n\n", b"\r\n\r\n", b": hi",
-     b"event: e", b" ", "é".encode(), "日本".encode(), "😀".encode()[:2], b"id:1"]
+     b"event: e", b" ", "é".encode(), "日本".encode(), "😀".encode()[:2], b"id:1", b"\xef\xbb\xbf"]
 )  # fmt: skip
 streams = st.lists(pieces, max_size=40).map(b"".join)
+MARK = "\ufeff".encode()
 
 
 def feed(*chunks: bytes, max_event: int = 1 << 20) -> list[bytes]:
@@ -22,7 +23,7 @@ def feed(*chunks: bytes, max_event: int = 1 << 20) -> list[bytes]:
 
 def by_the_standard(stream: bytes) -> list[bytes]:
     """WHATWG HTML, section 9.2.6, line by line: what the fast framer must equal."""
-    normal = stream.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    normal = stream.removeprefix(MARK).replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     found, data = [], []
     for line in normal.split(b"\n")[:-1]:
         if not line:
@@ -48,6 +49,14 @@ def test_events_are_those_of_the_standard(stream: bytes) -> None:
     # a line that tells whether a CR at the end was one: the standard waits for it too
     stream += b"\n\n:"
     assert feed(stream) == by_the_standard(stream)
+
+
+def test_a_byte_order_mark_before_the_first_event_is_none_of_it() -> None:
+    stream = MARK + b"data: x\n\n"
+    for cut in range(len(stream)):
+        assert feed(stream[:cut], stream[cut:]) == [b"x"]
+    assert feed(MARK[:2] + b"data: x\n\n" + stream) == []  # half of one, and one too late
+    assert feed(b"data: x\n\n" + stream) == [b"x"]
 
 
 def test_every_line_end_and_no_space_after_the_colon() -> None:

@@ -79,6 +79,43 @@ def test_a_stream_is_whole_at_done_or_at_the_reason_of_its_end() -> None:
     assert not tapped(begun, event({"content": '"finish_reason":"stop"'})).whole
 
 
+def test_of_several_choices_each_must_end() -> None:
+    def ended(choices: int, *indexes: int, done: bool = False) -> bool:
+        tap = StreamTap(CHAT, choices)
+        tap.feed(event({"content": "x"}))
+        for index in indexes:
+            tap.feed(event({}, "stop", index))
+        if done:
+            tap.feed(DONE)
+        return tap.whole
+
+    assert ended(3, 0, 2, 1)
+    assert not ended(3, 0, 2)
+    assert not ended(3, 0, 0, 0)  # one that says it again
+    assert ended(3, 0, done=True)  # the upstream's own word: it may have made fewer
+    together = orjson.dumps({"choices": [{"finish_reason": "stop"}] * 2})  # without an index
+    for end in (b"\n\n", b""):
+        tap = StreamTap(CHAT, 2)
+        tap.feed(event({"content": "x"}) + b"data: " + together + end)
+        assert tap.whole
+        tap = StreamTap(CHAT, 3)
+        tap.feed(event({"content": "x"}) + b"data: " + together + end)
+        assert not tap.whole
+
+
+@pytest.mark.parametrize("size", [1, 20, 1000])
+def test_the_latest_event_is_at_hand(size: int) -> None:
+    tap = StreamTap(DIALECTS["responses"])
+    for number in range(4):
+        said = {"type": "response.output_text.delta", "sequence_number": number, "delta": "x"}
+        data = b"data: " + orjson.dumps(said) + b"\n\n"
+        for i in range(0, len(data), size):
+            tap.feed(data[i : i + size])
+        assert tap.last().rindex(b'"sequence_number":%d,' % number)
+    tap.feed(b'data: {"type":"response.output_text.delta","sequence_number":4,"delta":"')
+    assert tap.last().rindex(b'"sequence_number":4,')
+
+
 def test_an_end_without_the_blank_line_after_it_is_one_where_nothing_follows() -> None:
     begun = event({"content": "x"})
     finish = event({}, "stop")

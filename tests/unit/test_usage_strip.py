@@ -38,6 +38,14 @@ def test_a_stream_with_carriage_returns_is_stripped_too(cuts: list[int]) -> None
     assert strip(stream, cuts) == (TOKEN + DONE).replace(b"\n", b"\r\n")
 
 
+@given(st.lists(st.integers(0, 10_000)))
+def test_a_byte_order_mark_hides_no_count_and_stays(cuts: list[int]) -> None:
+    mark = b"\xef\xbb\xbf"
+    assert strip(mark + COUNT + TOKEN + DONE, cuts) == mark + TOKEN + DONE
+    assert strip(TOKEN + mark + COUNT + DONE, cuts) == TOKEN + mark + COUNT + DONE  # no event
+    assert strip(mark[:2], cuts) == mark[:2]
+
+
 @given(st.binary(max_size=300), st.lists(st.integers(0, 400)))
 def test_what_has_no_count_passes_byte_for_byte(stream: bytes, cuts: list[int]) -> None:
     assert strip(stream, cuts) == stream

@@ -183,6 +183,12 @@ def delta(**kw: Any) -> dict[str, Any]:
     return {"choices": [{"delta": kw, "finish_reason": end}]}
 
 
+def chosen(index: int, **kw: Any) -> dict[str, Any]:
+    said = delta(**kw)
+    said["choices"][0]["index"] = index
+    return said
+
+
 MESSAGE = {
     "type": "message",
     "stop_reason": "end_turn",
@@ -204,6 +210,9 @@ CUT = {"status": "incomplete", "incomplete_details": {"reason": "max_output_toke
         ("chat", events(delta(role="x"), delta(content="H"), delta(content="i", end="stop")),
          True, "Hi", "", False),
         ("chat", events(delta(tool_calls=[{}], end="tool_calls")), True, "", "", True),
+        ("chat", events(  # of several choices the first, whichever chunk it comes in
+            chosen(1, content="No"), chosen(0, content="Hi"), chosen(1, end="length"),
+            chosen(0, end="stop")), True, "Hi", "", False),
         ("completions", orjson.dumps({"choices": [{"text": "Hi", "finish_reason": "length"}]}),
          False, "Hi", "length", False),
         ("messages", orjson.dumps(MESSAGE), False, "Hi", "", False),

@@ -68,6 +68,34 @@ def test_the_last_user_turn_is_what_is_read(dialect: str, body: dict[str, Any], 
     assert read(dialect, **body).prompt.user == user
 
 
+CHAT = {"messages": [{"role": "user", "content": "hi"}]}
+
+
+@pytest.mark.parametrize(
+    ("dialect", "body", "choices"),
+    [
+        ("chat", CHAT, 1),
+        ("chat", CHAT | {"n": 4}, 4),
+        ("chat", CHAT | {"n": None}, 1),
+        ("chat", CHAT | {"n": -4}, 1),
+        ("completions", {"prompt": "x", "n": 2}, 2),
+        ("completions", {"prompt": "x", "n": 2, "best_of": 5}, 5),
+        ("completions", {"prompt": "x", "n": 2, "best_of": 5, "stream": True}, 2),
+        ("completions", {"prompt": ["x", "y", "z"], "n": 2}, 6),
+        ("completions", {"prompt": [[1, 2], [3]]}, 2),
+        ("completions", {"prompt": [1, 2, 3]}, 1),
+        ("completions", {"prompt": None, "n": 3}, 3),
+        ("embeddings", {"input": ["x", "y"]}, 1),
+        ("responses", {"input": "x"}, 1),
+        ("messages", CHAT, 1),
+    ],
+)
+def test_every_answer_that_is_asked_for_is_counted(
+    dialect: str, body: dict[str, Any], choices: int
+) -> None:
+    assert read(dialect, **body).choices == choices
+
+
 @pytest.mark.parametrize(
     ("dialect", "body", "needs"),
     [
@@ -259,6 +287,22 @@ def test_every_event_that_ends_a_stream_is_found_by_its_pattern(dialect: str) ->
     }
     for data in ends[dialect]:
         assert DIALECTS[dialect].tells(data)
+
+
+@pytest.mark.parametrize(
+    ("last", "number"),
+    [
+        (b"", 0),
+        (b'{"type":"response.output_text.delta","sequence_number":41,"delta":"x"}', 42),
+        (b'data: {"sequence_number":1}\n\ndata: {"sequence_number" : 2}\n\n', 3),
+        (b'{"sequence_number":7,"delta":"say \\"sequence_number\\":99"}', 8),
+        (b'{"sequence_number":"x"}', 0),
+    ],
+)
+def test_an_error_goes_on_counting_a_responses_events(last: bytes, number: int) -> None:
+    fault = UpstreamsFailed("No upstream.", status=504, code="upstream_timeout")
+    event = DIALECTS["responses"].error_event(fault, "req_1", last)
+    assert orjson.loads(event.rsplit(b"data: ", 1)[1])["sequence_number"] == number
 
 
 @pytest.mark.parametrize("dialect", list(DIALECTS))
