@@ -36,6 +36,7 @@ from sidecar.parse import Received
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context
+    from opentelemetry.trace import Span
     from opentelemetry.util.types import AttributeValue
 
 log = logging.getLogger("sidecar.tracing")
@@ -189,21 +190,28 @@ class Tracer:
                 span = self._tracer.start_span(stage, context=inside, start_time=at)
                 at += int(ms * 1e6)
                 span.end(at)
-        model = over.snapshot.models[outcome.model]
+        ends = [root]
+        if outcome.attempts:  # else the answer was kept, and no upstream was asked
+            ends.insert(0, self._call(traced, over, inside, at))
+        for span in ends:
+            if _failed(over, span is root):
+                span.set_attribute("error.type", _fault(over))
+                span.set_status(otel.Status(otel.StatusCode.ERROR))
+            span.end(ended)
+
+    def _call(self, traced: Trace, over: Record, inside: Context, at: int) -> Span:
+        """The span of the upstream call, whose id the upstream was told."""
+        from opentelemetry import trace as otel  # noqa: PLC0415
+
+        model = over.snapshot.models[over.outcome.model]
         self._ids.next_span = traced.upstream_span
-        call = self._tracer.start_span(
+        return self._tracer.start_span(
             f"{_OPERATIONS[over.dialect]} {model.upstream_model}",
             context=inside,
             kind=otel.SpanKind.CLIENT,
             attributes=_upstream(over),
             start_time=at,
         )
-        if outcome.status >= 500 or outcome.ended in {"failed", "upstream-broken"}:
-            for span in (root, call):
-                span.set_attribute("error.type", _fault(over))
-                span.set_status(otel.Status(otel.StatusCode.ERROR))
-        call.end(ended)
-        root.end(ended)
 
     async def close(self) -> None:
         """Send what is left, for a bounded time: a dead collector must not hold up the end."""
@@ -263,6 +271,8 @@ def _request(over: Record) -> dict[str, AttributeValue]:
     about: dict[str, AttributeValue | None] = {
         "http.request.method": "POST",
         "http.route": f"/v1{DIALECTS[over.dialect].path}",
+        "url.path": f"/v1{DIALECTS[over.dialect].path}",
+        "url.scheme": "http",
         "http.response.status_code": outcome.status,
         "pointsman.request_id": over.request_id,
         "pointsman.route": decision.route,
@@ -282,16 +292,20 @@ def _upstream(over: Record) -> dict[str, AttributeValue]:
     """What is said of the call of a model, in the words of the GenAI conventions."""
     outcome, usage = over.outcome, over.outcome.usage
     model = over.snapshot.models[outcome.model]
-    where = urlsplit(model.upstream.base_url)
+    where = urlsplit(outcome.base_url or model.upstream.base_url)
     first = outcome.first_byte_ms
+    if first is not None:  # counted from the request; the call began once it was decided
+        first -= sum(ms for stage, ms in over.laps.items() if stage != "upstream")
     about: dict[str, AttributeValue | None] = {
         "gen_ai.operation.name": _OPERATIONS[over.dialect],
         "gen_ai.provider.name": model.upstream.family,
         "gen_ai.request.model": model.upstream_model,
         "gen_ai.request.stream": over.stream or None,
+        "gen_ai.response.id": outcome.answer_id or None,
         "gen_ai.usage.input_tokens": usage.input_tokens,
         "gen_ai.usage.output_tokens": usage.output_tokens,
         "gen_ai.usage.cache_read.input_tokens": usage.cached_tokens,
+        "gen_ai.usage.cache_creation.input_tokens": usage.written_tokens,
         "gen_ai.usage.reasoning.output_tokens": usage.reasoning_tokens,
         "gen_ai.response.time_to_first_chunk": first / 1e3 if first and over.stream else None,
         "server.address": where.hostname,
@@ -299,6 +313,17 @@ def _upstream(over: Record) -> dict[str, AttributeValue]:
         "pointsman.cost_usd": model.price.charged(usage),
     }
     return {name: value for name, value in about.items() if value is not None}
+
+
+def _failed(over: Record, served: bool) -> bool:
+    """Whether a span is an error: a 4xx is the caller's own, so of the call and not of the serving.
+
+    OpenTelemetry's HTTP conventions, "Status".
+    """
+    ended, status = over.outcome.ended, over.outcome.status
+    if ended in {"failed", "upstream-broken"}:
+        return True
+    return status >= (500 if served else 400) and ended != "hang-up"
 
 
 def _fault(over: Record) -> str:

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
+import re
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
+from opentelemetry.semconv._incubating.attributes import gen_ai_attributes
 
-from tests.conftest import Start
+from sidecar import tracing
+from sidecar.classify.dummy import DummyReader
+from sidecar.types import Reading
+from tests.conftest import Start, by_word
 from tests.support.collector import Collector, Seen
 from tests.support.raw_upstream import DONE, RawUpstream, answer, event, stream
 from tests.support.wire import Reply, chat, exchange, post
@@ -108,6 +115,73 @@ async def test_a_failure_is_an_error(
     failed = [span for span in collector.spans if span.error]
     assert sorted(span.kind for span in failed) == [2, 3]
     assert {span.attributes["error.type"] for span in failed} == {"503"}
+
+
+async def test_a_refusal_is_an_error_of_the_call_and_not_of_the_serving(
+    start: Start, config: dict[str, Any], upstream: RawUpstream, collector: Collector
+) -> None:
+    upstream.script = answer(status="400 Bad Request")
+    sidecar = await start({**config, "tracing": {"endpoint": collector.url}})
+    assert (await ask(sidecar.app.listen)).status == 400
+    await until(collector.spans, lambda spans: len(spans) >= 5)
+    (failed,) = (span for span in collector.spans if span.error)
+    assert (failed.kind, failed.attributes["error.type"]) == (3, "400")
+
+
+async def test_an_answer_given_again_tells_of_no_upstream_call(
+    start: Start, config: dict[str, Any], upstream: RawUpstream, collector: Collector
+) -> None:
+    config["routes"]["auto"]["response_cache"] = {"ttl_s": 60, "max_mb": 1}
+    sidecar = await start({**config, "tracing": {"endpoint": collector.url}})
+    for _ in range(2):
+        assert (await ask(sidecar.app.listen, temperature=0)).status == 200
+    await until(collector.spans, lambda spans: sum(s.kind == 2 for s in spans) == 2)
+    await until(collector.spans, lambda spans: any(s.name == "cache" for s in spans))
+    assert len(upstream.seen) == 1
+    calls = [span.trace for span in collector.spans if span.kind == 3]
+    (kept,) = (span.trace for span in collector.spans if span.name == "cache")
+    assert len(calls) == 1
+    assert kept not in calls
+
+
+async def test_the_wait_for_the_first_chunk_counts_from_the_call(
+    start: Start, config: dict[str, Any], upstream: RawUpstream, collector: Collector
+) -> None:
+    class Slow(DummyReader):
+        def read(self, windows: Sequence[str]) -> list[Reading]:
+            time.sleep(0.3)
+            return super().read(windows)
+
+    upstream.script = stream(event({"content": "hi"}), event({}, "stop"), DONE)
+    settings = {"tracing": {"endpoint": collector.url}}
+    sidecar = await start({**config, **settings}, classifier=Slow(by_word), deadline_s=20.0)
+    assert (await ask(sidecar.app.listen, stream=True)).status == 200
+    await until(collector.spans, lambda spans: len(spans) >= 5)
+    (call,) = (span for span in collector.spans if span.kind == 3)
+    (root,) = (span for span in collector.spans if span.kind == 2)
+    waited = call.attributes["gen_ai.response.time_to_first_chunk"]
+    assert 0 < waited <= (call.ended - call.began) / 1e9
+    assert (root.ended - root.began) / 1e9 - waited > 0.29
+
+
+def told_by_the_package() -> dict[str, str]:
+    """The GenAI attributes that OpenTelemetry's own package knows, and what it says of each."""
+    source = inspect.getsource(gen_ai_attributes)
+    return dict(re.findall(r'^GEN_AI_\w+: Final = "(.+?)"\n"""\n(.*?)"""', source, re.M | re.S))
+
+
+def test_every_genai_attribute_is_one_of_the_conventions_and_documented() -> None:
+    known = told_by_the_package()
+    assert len(known) > 40
+    used = set(re.findall(r'"(gen_ai\.[\w.]+)"', inspect.getsource(tracing)))
+    assert {"gen_ai.provider.name", "gen_ai.operation.name"} <= used <= known.keys()
+    # they moved to a repository of their own; what was replaced by another name is old
+    assert [name for name in used if "Replaced by" in known[name]] == []
+    page = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text("utf-8")
+    names = r'^        "((?:gen_ai|http|url|server|pointsman)\.[\w.]+)":'
+    told = set(re.findall(names, inspect.getsource(tracing), re.M)) | {"error.type"}
+    assert len(told) > 20
+    assert told - set(re.findall(r"`([a-z_.]+)`", page)) == set()
 
 
 async def test_without_tracing_the_callers_context_passes_untouched(
