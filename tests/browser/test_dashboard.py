@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +12,11 @@ import pytest
 import yaml
 from aiohttp import web
 
+from sidecar.classify.dummy import DummyReader
 from sidecar.runtime import Mode
+from sidecar.types import Reading
 from tests.browser.conftest import Open, ask
-from tests.conftest import Start
+from tests.conftest import Start, by_word
 from tests.support.raw_upstream import RawUpstream, answer
 
 LOST = ("Failed to load resource",)  # Chromium's own note of a failed request
@@ -81,6 +85,50 @@ async def test_decisions_show_with_their_reasons_and_what_they_saved(
     await at.expect("#feed > li").to_have_count(4)
     await at.page.locator("#pause").click()
     await at.expect("#feed > li").to_have_count(5)
+
+
+async def test_what_lies_beyond_the_last_bucket_is_said_to_and_no_saving_is_none(
+    start: Start, config: dict[str, Any], visit: Open
+) -> None:
+    class Slow(DummyReader):
+        def read(self, windows: Sequence[str]) -> list[Reading]:
+            time.sleep(0.4)
+            return super().read(windows)
+
+    config["routes"]["auto"]["default"] = "large"
+    sidecar = await start(config, classifier=Slow(by_word), deadline_s=20.0)
+    await ask(sidecar, "HARD")
+    at = await visit(sidecar.admin)
+    await at.expect("#k-p99").to_have_text("over 250 ms")
+    await at.expect("#k-p50").to_contain_text("median over 250 ms")
+    label = re.compile("took more than 250.0 ms")
+    await at.expect("#latency svg").to_have_attribute("aria-label", label)
+    await at.expect("#saved-share").to_have_text("the same as always the strongest")
+
+
+async def test_a_refusal_is_told_in_its_own_words_and_a_socket_is_asked_as_one(
+    start: Start, config: dict[str, Any], visit: Open
+) -> None:
+    sidecar = await start(config)
+    at = await visit(sidecar.admin, allowed=LOST)
+    await at.settled()
+
+    async def elsewhere(route: Any) -> None:
+        answered = await route.fetch()
+        said = await answered.json()
+        said["state"]["listen"] = "unix:/run/pointsman.sock"
+        await route.fulfill(response=answered, json=said)
+
+    await at.page.route("**/admin/live*", elsewhere)
+    hint = "curl --unix-socket /run/pointsman.sock http://localhost/v1/chat/completions"
+    await at.expect("#hint").to_contain_text(hint)
+    refusal = {"error": {"message": "Use an address of admin_hosts.", "code": "unknown_host"}}
+    await at.page.unroute("**/admin/live*")
+    await at.page.route("**/admin/live*", lambda route: route.fulfill(status=403, json=refusal))
+    await at.expect("#notice-lost").to_contain_text("Refused by the sidecar")
+    await at.expect("#notice-lost").to_contain_text("Use an address of admin_hosts.")
+    await at.page.unroute("**/admin/live*")
+    await at.expect("#notice-lost").to_be_hidden()
 
 
 async def test_the_kill_switch_asks_first_and_can_be_taken_back(

@@ -88,6 +88,23 @@ async def test_twenty_models_leave_room_for_what_else_there_is(
     assert runtime.pinned == chosen
 
 
+async def test_many_upstreams_do_not_stretch_the_page(
+    start: Start, config: dict[str, Any], visit: Open
+) -> None:
+    for n in range(30):
+        config["upstreams"][f"upstream-{n:02}"] = config["upstreams"]["local"]
+        large = config["models"]["large"]
+        config["models"][f"model-{n:02}"] = {**large, "upstream": f"upstream-{n:02}"}
+    sidecar = await start(config)
+    at = await visit(sidecar.admin, viewport={"width": 1280, "height": 800})
+    await at.expect("#upstreams > li").to_have_count(32)
+    box = await at.page.locator(".health").bounding_box()
+    assert box["height"] < 520
+    await at.page.locator("#upstreams").focus()
+    await at.page.keyboard.press("End")
+    await at.expect("#upstreams > li >> nth=31").to_be_in_viewport()
+
+
 _UNNAMED = """() => [...document.querySelectorAll('button, a[href], input, select, textarea')]
   .filter((each) => each.checkVisibility())
   .filter((each) => !(each.getAttribute('aria-label') || each.textContent.trim()

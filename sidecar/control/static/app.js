@@ -1,6 +1,6 @@
 // The page: what it asks, what it shows, and the switches an operator may throw.
 
-import { Poll, ask, keep } from "./api.js";
+import { Poll, Refused, ask, keep } from "./api.js";
 import { Feed } from "./feed.js";
 import { Figures } from "./figures.js";
 import { Try } from "./try.js";
@@ -59,7 +59,9 @@ function news(said) {
 function lost(fault, wait) {
   mode("lost");
   at("notice-lost").hidden = false;
+  at("lost-what").textContent = fault instanceof Refused ? "Refused by the sidecar" : "No answer from the sidecar";
   at("lost-since").textContent = heard ? clock(heard) : "this page was opened";
+  at("lost-why").textContent = fault instanceof Refused ? fault.message : "";
   let left = Math.round(wait / 1000);
   const tell = () => { at("lost-next").textContent = left > 0 ? `Trying again in ${left} s.` : "Trying …"; left -= 1; };
   clearInterval(counting);
@@ -74,7 +76,8 @@ function locked(fault) {
 
 function hint(state) {
   const route = state.routes.length ? state.routes[0].name : "auto";
-  const text = `curl http://${state.listen}/v1/chat/completions \\\n  -H 'Content-Type: application/json' \\\n  -d '{"model": "${route}", "messages": [{"role": "user", "content": "hi"}]}'`;
+  const socket = state.listen.startsWith("unix:") ? `--unix-socket ${state.listen.slice(5)} ` : "";
+  const text = `curl ${socket}http://${socket ? "localhost" : state.listen}/v1/chat/completions \\\n  -H 'Content-Type: application/json' \\\n  -d '{"model": "${route}", "messages": [{"role": "user", "content": "hi"}]}'`;
   if (at("hint").textContent !== text) at("hint").textContent = text;
 }
 

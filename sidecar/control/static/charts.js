@@ -43,7 +43,7 @@ export function histogram(box, { bounds_s: bounds, counts }, deadline) {
   const picture = shape("svg", { viewBox: `0 0 ${width} ${height}`, width, height, role: "img" });
   const p99 = quantile(0.99, bounds, counts);
   picture.setAttribute("aria-label", total
-    ? `${total} decisions; 99 of 100 took at most ${(p99 * 1000).toFixed(1)} ms; the deadline is ${deadline} ms.`
+    ? `${total} decisions; 99 of 100 took ${p99 >= bounds[bounds.length - 1] ? "more than" : "at most"} ${(p99 * 1000).toFixed(1)} ms; the deadline is ${deadline} ms.`
     : "No decisions yet.");
   picture.append(shape("line", { class: "axis", x1: 0, x2: width, y1: height - low + 0.5, y2: height - low + 0.5 }));
   let line = width;

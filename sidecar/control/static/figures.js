@@ -19,6 +19,17 @@ function list(id, shown, make) {
   at(id).replaceChildren(...make());
 }
 
+// A quantile in words: of what lies beyond the last bucket only that much is known.
+function within(seconds, bounds) {
+  const last = bounds[bounds.length - 1];
+  return seconds >= last ? `over ${ms(last * 1000)}` : ms(seconds * 1000);
+}
+
+function against(share) {
+  if (Math.abs(share) < 0.0005) return "the same as always the strongest";
+  return `${percent(Math.abs(share))} ${share > 0 ? "less" : "more"} than always the strongest`;
+}
+
 export class Figures {
   constructor() {
     this.rates = [];
@@ -43,7 +54,7 @@ export class Figures {
     const share = f.cost_strong_usd > 0 ? saved / f.cost_strong_usd : 0;
     const digits = decimals([f.cost_usd, f.cost_strong_usd], 1, 0.01);
     write("saved", usd(saved, digits));
-    write("saved-share", f.cost_strong_usd > 0 ? `${percent(share)} less than always the strongest` : "nothing spent yet");
+    write("saved-share", f.cost_strong_usd > 0 ? against(share) : "nothing spent yet");
     write("spent", usd(f.cost_usd, digits));
     write("strong", usd(f.cost_strong_usd, digits));
     const most = Math.max(f.cost_usd, f.cost_strong_usd, 1e-12);
@@ -71,9 +82,9 @@ export class Figures {
     const { bounds_s: bounds, counts } = f.decision;
     const p99 = quantile(0.99, bounds, counts);
     const p50 = quantile(0.5, bounds, counts);
-    write("k-p99", p99 === null ? "–" : ms(p99 * 1000));
+    write("k-p99", p99 === null ? "–" : within(p99, bounds));
     const late = this.lately(now, bounds, counts);
-    write("k-p50", p50 === null ? `deadline ${ms(state.deadline_ms)}` : `since the start, median ${ms(p50 * 1000)}${late === null ? "" : ` · last minute ${ms(late * 1000)}`}`);
+    write("k-p50", p50 === null ? `deadline ${ms(state.deadline_ms)}` : `since the start, median ${within(p50, bounds)}${late === null ? "" : ` · last minute ${within(late, bounds)}`}`);
     at("k-p99").classList.toggle("trouble", p99 !== null && p99 * 1000 > state.deadline_ms);
     const share = f.answers ? f.failed / f.answers : 0;
     write("k-failed", f.answers ? percent(share) : "–");
@@ -95,7 +106,7 @@ export class Figures {
   chart({ figures: f, state }) {
     histogram(at("latency"), f.decision, state.deadline_ms);
     const rows = Object.entries(f.stages).filter(([, each]) => each.count);
-    const order = ["parse", "session", "cache", "classify", "decide"];
+    const order = ["parse", "cache", "classify", "decide"];
     rows.sort(([a], [b]) => order.indexOf(a) - order.indexOf(b));
     list("stages", rows, () => rows.map(([stage, each]) => el("li", {}, el("span", {}, stage), el("b", {}, ms((1000 * each.sum_s) / each.count)))));
   }
@@ -143,6 +154,7 @@ export class Figures {
   }
 
   upstreams(rows, workers) {
+    at("upstreams").tabIndex = rows.length > MANY ? 0 : -1; // it scrolls, by keyboard too
     list("upstreams", [rows, workers], () => rows.map((row) => {
       const rests = row.resting > 0;
       const some = rests && row.resting < workers;
