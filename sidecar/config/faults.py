@@ -9,10 +9,30 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable
+from typing import Final
 
 from pydantic import ValidationError
 
 from sidecar.config.yamlfile import Document
+
+# What pydantic finds, in words of a file and not of a program.
+_SAID: Final = {
+    "extra_forbidden": "unknown key",
+    "missing": "is required",
+    "string_type": "must be a string: put it in quotes",
+    "invalid_key": "must be a string: put it in quotes",
+    "tuple_type": "must be a list, as in [one, another]",
+    "dict_type": "must be a mapping, as in {key: value}",
+    "model_type": "must be a mapping, as in {key: value}",
+    "float_type": "must be a number",
+    "float_parsing": "must be a number, without a unit",
+    "int_type": "must be a whole number",
+    "int_parsing": "must be a whole number, without a unit",
+    "int_from_float": "must be a whole number",
+    "finite_number": "must be a finite number",
+    "bool_type": "must be true or false",
+    "bool_parsing": "must be true or false",
+}
 
 
 def of_validation(document: Document, error: ValidationError, known: Iterable[str]) -> list[str]:
@@ -22,13 +42,23 @@ def of_validation(document: Document, error: ValidationError, known: Iterable[st
     for fault in error.errors(include_url=False, include_input=False):
         # pydantic marks the key of a mapping with "[key]": the key itself is before it
         key = tuple(part for part in fault["loc"] if part != "[key]")
-        message = fault["msg"].removeprefix("Value error, ")
-        if fault["type"] == "extra_forbidden":
-            message = f"unknown key{hint(str(key[-1]), keys)}"
-        elif fault["type"] == "missing":
-            message = "is required"
-        found.append(document.fault(key, message[0].lower() + message[1:]))
+        kind = fault["type"]
+        message = _SAID.get(kind) or _plain(fault["msg"])
+        if kind == "extra_forbidden":
+            message += hint(str(key[-1]), keys)
+        elif kind in {"too_short", "string_too_short"} and fault["ctx"]["min_length"] == 1:
+            message = "must not be empty"
+        found.append(document.fault(key, message))
     return found
+
+
+def _plain(message: str) -> str:
+    """Pydantic's sentence about an "input", as one about the key before it."""
+    said = message.removeprefix("Value error, ")
+    for opening in ("Input should ", "String should ", "Tuple should ", "Dictionary should "):
+        if said.startswith(opening):
+            return f"must {said.removeprefix(opening)}"
+    return said[0].lower() + said[1:]
 
 
 def hint(name: str, known: Iterable[str]) -> str:

@@ -27,7 +27,7 @@ from sidecar.config.snapshot import (
     Snapshot,
     UpstreamSpec,
 )
-from sidecar.dialects import BY_FAMILY
+from sidecar.dialects import BY_FAMILY, DIALECTS
 from sidecar.dialects.overrides import Overrides
 from sidecar.errors import ConfigError, DataError
 
@@ -104,10 +104,13 @@ class _Compiler:
         self.price_file: Path | None = None
         if config.prices is not None:
             self.price_file = Path(document.file).parent / config.prices.file
-            try:
-                self.sheet = prices.load(self.price_file)
-            except ConfigError as exc:
-                self.faults += exc.faults
+            if not self.price_file.is_file():
+                self.fault(("prices", "file"), f"no file {config.prices.file}")
+            else:
+                try:
+                    self.sheet = prices.load(self.price_file)
+                except ConfigError as exc:
+                    self.faults += exc.faults
         self.abilities = abilities
         if config.abilities is not None:
             # beside the configuration, unless it says where from the root
@@ -143,6 +146,7 @@ class _Compiler:
                 self.fault(("routes", name, *key), said)
         token = self.token("listen_token_env", self.config.listen_token_env)
         admin_token = self.token("admin_token_env", self.config.admin_token_env)
+        self.addresses()
         self.tracing()
         self.budgets()
         spending_password = self.spending_password()
@@ -170,6 +174,19 @@ class _Compiler:
         if not value:
             self.fault((key,), f"the variable {name} is not set")
         return Secret(value)
+
+    def addresses(self) -> None:
+        """Each port is its own: else apps would reach what is for operators, or nobody both."""
+        taken = {self.config.listen: "listen"}
+        for key in ("admin", "probes"):
+            address = getattr(self.config, key)
+            if address is None or address.endswith(":0"):
+                continue
+            if address in taken:
+                self.fault(
+                    (key,), f"the same address as {taken[address]}: give it a port of its own"
+                )
+            taken.setdefault(address, key)
 
     def tracing(self) -> None:
         """The collector's headers must be there; they are read where spans are sent."""
@@ -209,6 +226,11 @@ class _Compiler:
             auth = "x-api-key" if upstream.dialect == "anthropic" else "bearer"
         if upstream.ca_file and not Path(upstream.ca_file).is_file():
             self.fault(("upstreams", name, "ca_file"), f"no file {upstream.ca_file}")
+        paths = (dialect.path for dialect in DIALECTS.values())
+        whole = next(filter(upstream.base_url.endswith, paths), None)
+        if whole is not None:
+            note = f"ends with {whole}, which the sidecar adds: leave it out"
+            self.warnings.append(self.document.fault(("upstreams", name, "base_url"), note))
         return UpstreamSpec(
             name=name,
             base_url=upstream.base_url.rstrip("/"),

@@ -52,6 +52,9 @@ def load(path: Path) -> Document:
     except yaml.MarkedYAMLError as exc:
         line = exc.problem_mark.line + 1 if exc.problem_mark else 1
         raise ConfigError([f"{name}:{line}: not valid YAML: {exc.problem}"]) from None
+    except yaml.reader.ReaderError as exc:
+        line = text.count("\n", 0, exc.position) + 1
+        raise ConfigError([f"{name}:{line}: not valid YAML: {exc.reason}"]) from None
     except (yaml.YAMLError, ValueError, RecursionError) as exc:
         raise ConfigError([f"{name}:1: not valid YAML: {exc}"]) from None
     index = _Index(name)

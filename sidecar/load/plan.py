@@ -18,11 +18,10 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from sidecar.config import yamlfile
 from sidecar.config.faults import in_order, of_validation
-from sidecar.config.schema.base import BaseUrl, Name, Section, Usd
+from sidecar.config.schema.base import BaseUrl, EnvName, Name, Section, Usd
 from sidecar.errors import ConfigError
 from sidecar.load.scenarios import SCENARIOS
 
-_Env = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 _Ms = Annotated[float, Field(ge=0, le=3_600_000, allow_inf_nan=False)]
 _Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -32,14 +31,14 @@ class Target(Section):
 
     url: BaseUrl
     model: Name = "auto"  # a route, as callers would name it
-    api_key_env: _Env | None = None
+    api_key_env: EnvName | None = None
 
 
 class Direct(Section):
     """The same models without the sidecar: what "added" is measured against."""
 
     url: BaseUrl
-    api_key_env: _Env | None = None
+    api_key_env: EnvName | None = None
     models: dict[Name, str] = Field(default={})  # x-router-model -> the name asked for there
 
 

@@ -12,7 +12,15 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from sidecar.config.schema.base import Listen, ListenOrSocket, Name, Seconds, Section
+from sidecar.config.schema.base import (
+    EnvName,
+    Listen,
+    ListenOrSocket,
+    Name,
+    Seconds,
+    Section,
+    matching,
+)
 from sidecar.config.schema.budgets import Budget, Redis, Spending
 from sidecar.config.schema.classifier import Classifier, Triton
 from sidecar.config.schema.drift import Drift
@@ -63,15 +71,24 @@ __all__ = [
 ]
 
 
+HostName = Annotated[
+    str,
+    matching(
+        r"[A-Za-z0-9._-]{1,253}",
+        "write a host's name without scheme and port, as in pointsman.internal",
+    ),
+]
+
+
 class Config(Section):
     listen: ListenOrSocket = "127.0.0.1:8080"
     admin: Listen = "127.0.0.1:9090"
     probes: Listen | None = None  # the reading half of `admin`, where others must reach it
     # what callers must send as their key, where `listen` is not theirs alone
-    listen_token_env: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] | None = None
+    listen_token_env: EnvName | None = None
     # the same for `admin`, and the names, beside addresses, that it answers to
-    admin_token_env: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] | None = None
-    admin_hosts: tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,253}$")], ...] = ()
+    admin_token_env: EnvName | None = None
+    admin_hosts: tuple[HostName, ...] = ()
     classifier: Classifier = Classifier()
     abilities: str | None = None  # a file that `sidecar fit` wrote, beside this one
     upstreams: Annotated[dict[Name, Upstream], Field(min_length=1)]

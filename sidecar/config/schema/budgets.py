@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from sidecar.config.schema.base import Seconds, Section
+from sidecar.config.schema.base import EnvName, Seconds, Section, Word, matching
 
 
 class Budget(Section):
@@ -34,10 +34,17 @@ class Budget(Section):
 class Redis(Section):
     """A Redis or Valkey server that several sidecars share."""
 
-    url: Annotated[str, Field(pattern=r"^rediss?://[^\s/?#@]+(/\d+)?$")]
+    url: Annotated[
+        str,
+        matching(
+            r"rediss?://[^\s/?#@]+(/[0-9]+)?",
+            "write redis://host:port or rediss://host:port, and /1 after it for database 1; "
+            "a password goes by password_env",
+        ),
+    ]
     username: str | None = None
-    password_env: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] | None = None
-    prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")] = "pointsman"
+    password_env: EnvName | None = None
+    prefix: Word = "pointsman"
     timeout_s: Annotated[float, Field(gt=0, le=60)] = 1.0
 
 

@@ -6,11 +6,11 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from sidecar.config.schema.base import Listen, Name, Seconds, Section
+from sidecar.config.schema.base import Name, Seconds, Section, Server
 
 
 class Triton(Section):
-    url: Listen = "127.0.0.1:8001"  # gRPC
+    url: Server = "127.0.0.1:8001"  # gRPC
     model: Name = "router"  # its models are this, "_" and a length: router_64
     # its share of the classifier's deadline; 0.6 of that unless given
     deadline_ms: Annotated[float, Field(gt=0, le=10_000)] | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated
 
 import orjson
@@ -45,9 +46,12 @@ class Overrides(Section):
     @classmethod
     def _sayable(cls, value: dict[str, JsonValue]) -> dict[str, JsonValue]:
         try:
+            json.dumps(value, allow_nan=False)
             orjson.dumps(value)
-        except TypeError as exc:
-            raise ValueError(f"cannot be said in JSON: {exc}") from None
+        except (TypeError, ValueError):
+            raise ValueError(
+                "one of these values is none of JSON's: an infinity, or a number that is too large"
+            ) from None
         return value
 
     @model_validator(mode="after")

@@ -8,13 +8,15 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from sidecar.config.patterns import usable
-from sidecar.config.schema.base import Name, Section, Share, Usd
+from sidecar.config.schema.base import HeaderName, Name, Section, Share, Usd, Word, matching
 from sidecar.config.schema.experiments import Split
 from sidecar.config.schema.memory import ResponseCache
 from sidecar.config.schema.policies import Cascade, Ensemble, Similarity
 
-Clock = Annotated[str, Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")]
-HeaderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}$")]
+Clock = Annotated[
+    str,
+    matching(r"([01][0-9]|2[0-3]):[0-5][0-9]", "write a time of the day in quotes, as in '09:30'"),
+]
 _SECRET: Final = frozenset({"authorization", "x-api-key", "api-key", "cookie"})
 
 
@@ -83,7 +85,7 @@ class When(Section):
 
 
 class Rule(Section):
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
+    name: Word
     when: When
     model: Name
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from sidecar.config.schema.base import BaseUrl, Seconds, Section
+from sidecar.config.schema.base import BaseUrl, EnvName, Seconds, Section
 
 
 class Limits(Section):
@@ -47,5 +47,5 @@ class Tracing(Section):
     endpoint: BaseUrl  # of the collector, without /v1/traces
     sample: Annotated[float, Field(ge=0, le=1)] = 1.0  # of requests whose caller did not decide
     service_name: Annotated[str, Field(min_length=1, max_length=200)] = "pointsman"
-    headers_env: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] | None = None
+    headers_env: EnvName | None = None
     max_queue: Annotated[int, Field(ge=16, le=1_000_000)] = 2048  # spans that wait to be sent

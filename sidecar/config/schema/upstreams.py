@@ -6,7 +6,17 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from sidecar.config.schema.base import BaseUrl, Name, Seconds, Section, Share, Usd
+from sidecar.config.schema.base import (
+    BaseUrl,
+    EnvName,
+    HeaderName,
+    Name,
+    Seconds,
+    Section,
+    Share,
+    Usd,
+    matching,
+)
 from sidecar.config.schema.overrides import Overrides
 from sidecar.dialects import DIALECTS
 from sidecar.dialects.base import CAPABILITIES
@@ -19,10 +29,16 @@ class Timeouts(Section):
     total_s: Seconds | None = None
 
 
-HeaderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}$")]
-HeaderValue = Annotated[str, Field(pattern=r"^[\x21-\x7e]([\t\x20-\x7e]*[\x21-\x7e])?$")]
-QueryName = Annotated[str, Field(pattern=r"^[\x21-\x7e]{1,128}$")]
-EnvName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+HeaderValue = Annotated[
+    str,
+    matching(
+        r"[\x21-\x7e]([\t\x20-\x7e]*[\x21-\x7e])?",
+        "write printable ASCII on one line, without spaces at its ends",
+    ),
+]
+QueryName = Annotated[
+    str, matching(r"[\x21-\x7e]{1,128}", "write printable ASCII without spaces, 128 at most")
+]
 # Of the connection, of the body, or of the router: not for a configuration to say.
 _NOT_YOURS: Final = frozenset(
     {
@@ -35,7 +51,7 @@ _NOT_YOURS: Final = frozenset(
 class Upstream(Section):
     base_url: BaseUrl
     replicas: tuple[BaseUrl, ...] = ()  # further addresses of the same upstream
-    api_key_env: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] | None = None
+    api_key_env: EnvName | None = None
     api_key_file: str | None = None
     dialect: Literal["openai", "anthropic"] = "openai"
     auth: Literal["bearer", "x-api-key", "api-key", "none", "passthrough"] | None = None

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -82,6 +83,7 @@ def swap(old: str, new: str, text: str = SHORT) -> str:
     return text.replace(old, new, 1)
 
 
+TRITON = SHORT + "classifier: {triton: "
 FAULTS = {
     "unknown key at the top": (SHORT + "limts: {}\n", "8: limts: unknown key; did you mean 'limits'?"),
     "unknown key inside": (swap("ability: gpt", "abilty: gpt"), "5: models.large.abilty: unknown key; did you mean 'ability'?"),
@@ -97,7 +99,26 @@ FAULTS = {
     "url without scheme": (swap("http://127", "127"), "2: upstreams.local.base_url: "),
     "url with a key": (swap("http://127", "http://user:sk-1@127"), "2: upstreams.local.base_url: "),
     "url with a query": (swap("http://127.0.0.1:9001/v1", "'http://h/v1?key=1'"), "2: upstreams.local.base_url: "),
-    "bad listen": (SHORT + "listen: 8080\n", "8: listen: "),
+    "bad listen": (SHORT + "listen: 8080\n", "8: listen: must be a string: put it in quotes"),
+    "a port and no host": (SHORT + "listen: ':8080'\n", "8: listen: name the host too"),
+    "listen with a scheme": (SHORT + "listen: http://h:1\n", "8: listen: write host:port without a scheme"),
+    "an IPv6 address without brackets": (SHORT + "listen: '::1:8080'\n", "8: listen: an IPv6 address stands in brackets"),
+    "brackets around no IPv6 address": (SHORT + "listen: '[x]:8080'\n", "8: listen: what stands in the brackets is no IPv6"),
+    "a socket's path that is too long": (SHORT + f"listen: unix:/{'x' * 107}\n", "8: listen: a socket's path begins with /"),
+    "one address for apps and operators": (SHORT + "admin: 127.0.0.1:8080\n", "8: admin: the same address as listen"),
+    "Triton with a scheme": (TRITON + "{url: http://h:8000}}\n", "8: classifier.triton.url: write the server's host:port without a scheme"),
+    "Triton at port 0": (TRITON + "{url: 'h:0'}}\n", "8: classifier.triton.url: nobody can be asked at port 0"),
+    "a key for the name of its variable": (swap("9001/v1}", "9001/v1, api_key_env: $KEY}"), "2: upstreams.local.api_key_env: write the name of an environment variable"),
+    "a port that is no number": (swap("9001", "http"), "2: upstreams.local.base_url: the host or the port"),
+    "a port too many": (swap("9001", "99001"), "2: upstreams.local.base_url: the host or the port"),
+    "an address half in brackets": (swap("http://127.0.0.1:9001/v1", "'http://[::1/v1'"), "2: upstreams.local.base_url: the host or the port"),
+    "a path that is not ASCII": (swap("9001/v1", "9001/vé"), "2: upstreams.local.base_url: write what is not ASCII"),
+    "a number with a unit": (SHORT + "limits: {max_body_mb: 64MB}\n", "8: limits.max_body_mb: must be a number, without a unit"),
+    "one for a list": (swap("[small, large]", "small"), "7: routes.auto.models: must be a list, as in [one, another]"),
+    "one for a mapping": (SHORT + "decision_log: log.jsonl\n", "8: decision_log: must be a mapping"),
+    "an infinity for JSON": (swap("output: 1}", "output: 1}, overrides: {set: {x: .inf}}"), "4: models.small.overrides.set: one of these values"),
+    "no such file of prices": (SHORT + "prices: {file: none.yaml}\n", "8: prices.file: no file none.yaml"),
+    "a byte that YAML has not": (SHORT + "x: \x00\n", "8: not valid YAML: special characters"),
     "port out of range": (SHORT + "listen: 127.0.0.1:99999\n", "8: listen: "),
     "a share that is more than the whole": (SHORT + "classifier: {deadline_ms: 8, triton: {deadline_ms: 9}}\n", "8: classifier: triton.deadline_ms is a part of deadline_ms"),
     "unknown policy": (swap("{models: [", "{policy: magic, models: ["), "7: routes.auto.policy: "),
@@ -133,6 +154,21 @@ def test_a_fault_names_its_file_its_line_and_its_key(tmp_path: Path, name: str) 
     assert any(fault.startswith(expected) for fault in found), found
 
 
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_fault_is_one_line_and_no_pattern_of_a_program(tmp_path: Path, name: str) -> None:
+    for fault in faults(tmp_path, FAULTS[name][0]):
+        assert "\n" not in fault
+        assert not re.search(r"\^\[|pattern \'|instance of|[Ii]nput should|dictionary|tuple", fault)
+
+
+def test_an_address_with_the_path_that_is_added_to_it_is_warned_of(tmp_path: Path) -> None:
+    whole = swap("9001/v1", "9001/v1/chat/completions")
+    (warning,) = read(tmp_path, whole).warnings
+    assert (
+        "upstreams.local.base_url: ends with /chat/completions, which the sidecar adds" in warning
+    )
+
+
 RULE_FAULTS = {
     "when: {}": "9: routes.auto.rules.0.when: a rule needs at least one condition",
     "when: {task: coding}": "9: routes.auto.rules.0.when.task: 'coding' is unknown; use qa, ",
@@ -149,7 +185,9 @@ RULE_FAULTS = {
     "when: {headers: {Authorization: x}}": "9: routes.auto.rules.0.when.headers: a rule may not look at Authorization",
     "when: {headers: {'a b': x}}": "9: routes.auto.rules.0.when.headers.a b",
     "when: {time: {zone: Mars/Base}}": "9: routes.auto.rules.0.when.time.zone: no time zone is called 'Mars/Base'",
-    "when: {time: {start: '25:00'}}": "9: routes.auto.rules.0.when.time.start: ",
+    "when: {time: {start: '25:00'}}": "9: routes.auto.rules.0.when.time.start: write a time of the day",
+    "when: {time: {start: '9:00'}}": "9: routes.auto.rules.0.when.time.start: write a time of the day",
+    "when: {time: {start: 9:00}}": "9: routes.auto.rules.0.when.time.start: must be a string: put it in quotes",
     "when: {time: {days: [sunday]}}": "9: routes.auto.rules.0.when.time.days.0: ",
     "when: {min_tokens: -1}": "9: routes.auto.rules.0.when.min_tokens: ",
 }

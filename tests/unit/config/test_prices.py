@@ -51,8 +51,8 @@ def test_a_model_without_a_price_anywhere_is_a_fault(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("sheet", "said"),
     [
-        ("huge-1: {input: 0, output: 1}", ":1: huge-1.input: input should be greater than 0"),
-        ("huge-1:\n  input: 1\n  output: -2", ":3: huge-1.output: input should be greater than 0"),
+        ("huge-1: {input: 0, output: 1}", ":1: huge-1.input: must be greater than 0"),
+        ("huge-1:\n  input: 1\n  output: -2", ":3: huge-1.output: must be greater than 0"),
         ("huge-1: {input: .nan, output: 1}", ":1: huge-1.input: "),
         ("huge-1: {input: .inf, output: 1}", ":1: huge-1.input: "),
         ("huge-1: {input: 1}", ":1: huge-1.output: is required"),
@@ -71,7 +71,7 @@ def test_a_fault_of_the_file_names_its_line_and_key(tmp_path: Path, sheet: str, 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "sidecar.yaml").write_text(CONFIG)
-    with pytest.raises(ConfigError, match=r"prices\.json: cannot be read"):
+    with pytest.raises(ConfigError, match=r":3: prices\.file: no file prices\.json"):
         load(tmp_path / "sidecar.yaml", FakeAbilities({"known": 0.5}), {})
 
 

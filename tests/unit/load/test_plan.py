@@ -73,7 +73,7 @@ def test_a_missing_key_is_said_before_anything_is_sent(tmp_path: Path) -> None:
             "cost_share needs `prices`",
         ),
         (GOOD.replace("target:", "# target:"), "`direct` without `target`"),
-        (GOOD.replace("added_gap_p99_ms: 2", "cost_share: .inf"), "cost_share: input should be"),
+        (GOOD.replace("added_gap_p99_ms: 2", "cost_share: .inf"), "cost_share: must be"),
         (GOOD.replace("decision_p99_ms: 10", "decision_p99_ms: .nan"), "decision_p99_ms: "),
         (GOOD + "load: {rate: .nan}\n", "load.rate: "),
     ],
