@@ -25,6 +25,7 @@ from sidecar.types import Edit
 _TOKEN: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[{}\[\]:,]', re.DOTALL)
 # a quote within a string is escaped: without one before it, this is a key's
 _USAGE: Final = re.compile(rb'(?<!\\)"usage"\s*:\s*(?=\{)')
+_BACKSLASH: Final = 0x5C
 _SPACE: Final = b" \t\r\n"
 _GAP: Final = re.compile(rb"[ \t\r\n]*")
 _SCALAR: Final = re.compile(rb"[^,\]} \t\r\n]+")
@@ -96,7 +97,8 @@ def model_span(body: bytes) -> tuple[int, int]:
     # letter of it is escaped, and all five letters are \u006x. With one such
     # spelling in the whole body and no such escape, it must be the key itself.
     at = body.find(b'"model"') + 7
-    if at > 6 and body.find(b'"model"', at) < 0 and b"\\u006" not in body:
+    escaped = _BACKSLASH in body and body.find(b"\\u006") >= 0
+    if at > 6 and body.find(b'"model"', at) < 0 and not escaped:
         return _value_at(body, body.index(b":", at) + 1)
     spans = value_spans(body, "model")
     if len(spans) != 1:

@@ -68,7 +68,9 @@ class MessagesDialect:
     family = "anthropic"
 
     def tells(self, data: bytes) -> bool:
-        return b'"message_' in data or b'"error"' in data
+        return (
+            data.find(b'"message_') >= 0 or data.find(b'"error"') >= 0
+        )  # see that of chat completions
 
     def read(self, body: dict[str, Any]) -> Asked:
         check(body, _TYPES)

@@ -56,10 +56,11 @@ class Completion(OpenAI):
         return with_flag(raw, body, "stream_options", "include_usage")
 
     def tells(self, data: bytes) -> bool:
+        # `in` takes its left side for a number first, and drops an exception: the dearer half
         return (
-            b"[DONE]" in data
-            or (b'"usage"' in data and _COUNTS.search(data) is not None)
-            or b'"error"' in data
+            data.find(b"[DONE]") >= 0
+            or (data.find(b'"usage"') >= 0 and _COUNTS.search(data) is not None)
+            or data.find(b'"error"') >= 0
             or _FINISHES.search(data) is not None
         )
 

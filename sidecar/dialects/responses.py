@@ -59,8 +59,7 @@ _KIND: Final = re.compile(rb'"type"\s*:\s*"(response\.[a-z_.]+)"')
 _NAME: Final = re.compile(rb'"response"\s*:\s*\{\s*"id"\s*:\s*"([^"\\]+)"')
 # a quote within a string is escaped: what an answer quotes is no number of an event
 _NUMBER: Final = re.compile(rb'"sequence_number"\s*:\s*(\d{1,18})')
-# What the app would show, beside every kind of delta.
-_SHOWN: Final = "response.image_generation_call.partial_image"
+_ITEM: Final = "response.output_item.done"
 
 
 class ResponsesDialect(OpenAI):
@@ -70,11 +69,11 @@ class ResponsesDialect(OpenAI):
     path = "/responses"
 
     def tells(self, data: bytes) -> bool:
-        return (
-            b'"response.completed"' in data
-            or b'"response.incomplete"' in data
-            or b'"response.failed"' in data
-            or b'"error"' in data
+        return (  # see that of chat completions
+            data.find(b'"response.completed"') >= 0
+            or data.find(b'"response.incomplete"') >= 0
+            or data.find(b'"response.failed"') >= 0
+            or data.find(b'"error"') >= 0
         )
 
     def read(self, body: dict[str, Any]) -> Asked:
@@ -116,7 +115,10 @@ class ResponsesDialect(OpenAI):
             return Event(error=True, usage=usage)  # what failed may be charged for all the same
         if kind in _ENDS:
             return Event(content=True, done=True, usage=usage, answer_id=name)
-        return Event(content=kind.endswith(".delta") or kind == _SHOWN, answer_id=name)
+        # what a tool of the API's own does is shown while it does it, and done again elsewhere
+        # it would be charged for twice
+        shown = kind.endswith(".delta") or "_call" in kind or kind == _ITEM
+        return Event(content=shown, answer_id=name)
 
     def glimpse(self, head: bytes, tail: bytes) -> Event:
         """The end of a stream repeats the whole answer, pictures and all."""
