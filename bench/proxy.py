@@ -69,21 +69,25 @@ CASES: dict[str, dict[str, Any]] = {
 
 
 def _family(pid: int) -> list[int]:
-    children = Path(f"/proc/{pid}/task/{pid}/children")
+    """A process and all below it, whichever of their threads started them."""
+    below: list[int] = []
     try:
-        below = [int(child) for child in children.read_text().split()]
-    except OSError:
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            below += [int(child) for child in (task / "children").read_text().split()]
+    except OSError:  # it ended
         return []
     return [pid, *(member for child in below for member in _family(child))]
 
 
 def _cpu_ns(pid: int) -> int:
-    total = 0
-    with contextlib.suppress(OSError):
-        for task in Path(f"/proc/{pid}/task").iterdir():
-            with contextlib.suppress(OSError):
-                total += int((task / "schedstat").read_text().split()[0])
-    return total
+    """CPU time of a process, threads that have ended included; 0 where it is gone.
+
+    Its CPU clock has an id made of its own, as clock_getcpuclockid(3) gives.
+    """
+    try:
+        return time.clock_gettime_ns((~pid << 3) | 2)
+    except OSError:
+        return 0
 
 
 @contextlib.contextmanager

@@ -18,6 +18,7 @@ import random
 import statistics
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ import numpy as np
 
 from bench import ground
 from bench.decision import prompts
-from bench.rivals.install import CannotRunError, programs
+from bench.rivals.install import CannotRunError, programs, versions
 from bench.rivals.manifest import Classifier, Install, Manifest
 from sidecar.offline.metrics import auc, curve
 
@@ -56,15 +57,21 @@ class Judge:
         env = {**os.environ, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
         env |= {"PYTHONPATH": str(ground.ROOT)} if manifest is OURS else {}
         self.name = manifest.name
+        self.versions = versions(manifest, binaries)
+        self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115  # closed with the process
         self._process = subprocess.Popen(
             [str(binaries / "python"), str(script)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
+            stderr=self._log,
             text=True,
             env=env,
         )
-        self._tell(known)
+        try:
+            self._tell(known)
+        except CannotRunError:
+            self.close()
+            raise
 
     def _tell(self, what: dict[str, Any]) -> dict[str, Any]:
         assert self._process.stdin is not None
@@ -77,7 +84,9 @@ class Judge:
                     return dict(json.loads(line))
         except OSError:
             pass
-        raise CannotRunError("it ended before it answered")
+        self._log.seek(0)
+        last = self._log.read().strip().splitlines()[-1:]
+        raise CannotRunError(f"it ended before it answered: {' '.join(last)[:300]}")
 
     def ask(self, prompt: str, pair: tuple[str, str] | None = None) -> tuple[float, float, float]:
         """(milliseconds, how much the strong model is needed, how wrong the weak one would be)."""
@@ -88,6 +97,7 @@ class Judge:
     def close(self) -> None:
         self._process.kill()
         self._process.communicate()
+        self._log.close()
 
 
 def judge(manifests: list[Manifest], count: int, *, install: bool) -> dict[str, Any]:
@@ -112,7 +122,12 @@ def judge(manifests: list[Manifest], count: int, *, install: bool) -> dict[str, 
     finally:
         for each in judges:
             each.close()
-    return {"classifiers": found, "classifiers_that_cannot_run_here": absent}
+    ran = {each.name: each.versions for each in judges if each.versions}
+    return {
+        "classifiers": found,
+        "classifiers_that_cannot_run_here": absent,
+        "classifier_versions": ran,
+    }
 
 
 def _latency(judges: list[Judge], count: int) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -44,6 +45,33 @@ def programs(manifest: Manifest, *, allowed: bool) -> Path:
     _install(folder, wanted)
     done.write_text("\n".join(packages))
     return made
+
+
+def versions(manifest: Manifest, made: Path) -> dict[str, str]:
+    """What ran, by package or program, as it says itself; ``made`` is of :func:`programs`."""
+    wanted = manifest.install
+    if wanted.program:
+        said = subprocess.run(
+            [str(made / wanted.program), "-v"], capture_output=True, text=True, check=False
+        )
+        return {wanted.program: (said.stderr or said.stdout).strip()[:100]}
+    if wanted.npm:
+        names = [package.rpartition("@")[0] for package in wanted.npm] + list(wanted.overrides)
+        files = {name: made / name / "package.json" for name in names}
+        return {
+            name: str(json.loads(file.read_text())["version"])
+            for name, file in files.items()
+            if file.exists()
+        }
+    names = [re.split(r"[\[<>=]", package)[0] for package in wanted.pip]
+    told = (
+        "import importlib.metadata as m, json, sys; "
+        "print(json.dumps({n: m.version(n) for n in sys.argv[1:]}))"
+    )
+    said = subprocess.run(
+        [str(made / "python"), "-c", told, *names], capture_output=True, text=True, check=False
+    )
+    return dict(json.loads(said.stdout)) if names and not said.returncode else {}
 
 
 def _install(folder: Path, wanted: Install) -> None:

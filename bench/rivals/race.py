@@ -1,7 +1,8 @@
 """Proxies side by side: CPU a request, memory, start-up, what a stream costs.
 
 The proxy is pinned to one core, load and mock to the other; rounds are interleaved
-and the first is not counted.
+and the first is not counted. One that fails on the way, or that answers otherwise
+than whole, is out of the race and recorded with the reason: less work is no merit.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import ground, proxy
-from bench.rivals.install import CannotRunError, programs
+from bench.rivals.install import CannotRunError, programs, versions
 from bench.rivals.manifest import Manifest, Proxy
 
 _STREAMS = 10  # one stream for so many requests
@@ -39,6 +40,7 @@ class Runner:
     how: Proxy
     headers: dict[str, str]  # that its callers send
     start_s: float
+    versions: dict[str, str]  # of what it is made of
 
     def cpu_s(self) -> float:
         return sum(proxy._cpu_ns(pid) for pid in proxy._family(self.pid)) / 1e9
@@ -79,7 +81,8 @@ def start(
         for task in Path(f"/proc/{member}/task").iterdir():
             with contextlib.suppress(OSError):
                 os.sched_setaffinity(int(task.name), proxy.PROXY_CORE)
-    return Runner(manifest.name, child.pid, port, how, headers, took)
+    said = versions(manifest, binaries)
+    return Runner(manifest.name, child.pid, port, how, headers, took, said)
 
 
 def _filled(text: str, fill: dict[str, str]) -> str:
@@ -146,15 +149,22 @@ def race(
                 absent[manifest.name] = str(why)
                 print(f"{manifest.name}: cannot run here: {why}", file=sys.stderr)
         for number in range(rounds + 1):
-            for runner in runners:
-                for case in runner.how.cases:
-                    where = f"round {number} of {rounds}" if number else "warm-up"
-                    print(f"{where}: {runner.name}, {case}", file=sys.stderr, flush=True)
-                    row = _measure(runner, case, requests, clients)
-                    if number:
-                        rows.setdefault(runner.name, {}).setdefault(case, []).append(row)
+            where = f"round {number} of {rounds}" if number else "warm-up"
+            for runner in tuple(runners):
+                try:
+                    for case in runner.how.cases:
+                        print(f"{where}: {runner.name}, {case}", file=sys.stderr, flush=True)
+                        row = _measure(runner, case, requests, clients)
+                        if number:
+                            rows.setdefault(runner.name, {}).setdefault(case, []).append(row)
+                except CannotRunError as why:
+                    runners.remove(runner)
+                    rows.pop(runner.name, None)
+                    absent[runner.name] = f"{where}: {why}"
+                    print(f"{runner.name} is out: {why}", file=sys.stderr)
         starts = {runner.name: runner.start_s for runner in runners}
-    return {"proxies": _table(rows, starts), "cannot_run_here": absent}
+        ran = {runner.name: runner.versions for runner in runners if runner.versions}
+    return {"proxies": _table(rows, starts), "cannot_run_here": absent, "versions": ran}
 
 
 def _measure(runner: Runner, case: str, requests: int, clients: int) -> dict[str, float]:
@@ -167,18 +177,24 @@ def _measure(runner: Runner, case: str, requests: int, clients: int) -> dict[str
     if case == "stream":
         command.append("--stream")
     before = runner.cpu_s()
-    done = subprocess.run(
-        command,
-        cwd=ground.ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=600,
-        preexec_fn=lambda: os.sched_setaffinity(0, proxy.LOAD_CORE),
-    )
+    try:
+        done = subprocess.run(
+            command,
+            cwd=ground.ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=600,
+            preexec_fn=lambda: os.sched_setaffinity(0, proxy.LOAD_CORE),
+        )
+    except subprocess.TimeoutExpired:
+        raise CannotRunError(f"{case}: no end within 600 s") from None
     if done.returncode:
-        raise RuntimeError(f"{runner.name}, {case}: the load failed:\n{done.stderr[-2000:]}")
+        last = done.stderr.strip().splitlines()[-1:] or ["the load failed"]
+        raise CannotRunError(f"{case}: {last[0][:300]}")
     found = dict(json.loads(done.stdout))
+    if found["errors"]:
+        raise CannotRunError(f"{case}: {found['errors']} of {count} answers were not whole")
     cpu = (runner.cpu_s() - before) / count * 1e6
     return {**found, "cpu_us": cpu, "rss_mb": _rss_mb(runner.pid)}
 

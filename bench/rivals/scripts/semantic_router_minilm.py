@@ -27,8 +27,8 @@ print(json.dumps({"ready": True}), flush=True)
 for line in sys.stdin:
     prompt = json.loads(line)["prompt"]
     began = time.perf_counter()
-    choice = router(prompt)
+    choices = router(prompt, limit=None)  # both routes, ranked: what it does for one, and no more
     ms = (time.perf_counter() - began) * 1e3
-    near = choice.confidence or 0.0
-    score = near if choice.name == "hard" else -near
+    near = {choice.name: choice.confidence for choice in choices}
+    score = near.get("hard", 0.0) - near.get("easy", 0.0)  # by how much one is nearer
     print(json.dumps({"ms": ms, "score": score}), flush=True)
