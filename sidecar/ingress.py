@@ -46,6 +46,7 @@ log = logging.getLogger("sidecar.ingress")
 
 _DIALECTS: Final = {path.encode(): dialect for path, dialect in BY_PATH.items()}
 _MODELS: Final = b"/v1/models"
+_MESSAGES: Final = b"/v1/messages"
 _WINDOW_BITS: Final = {b"gzip": 31, b"x-gzip": 31, b"deflate": 15}
 _AT_ONCE: Final = 1 << 16  # bytes of a packed body that the event loop itself unpacks
 
@@ -126,18 +127,18 @@ class Ingress:
         except HangUp:
             answer.abort()
         except RequestError as exc:
-            self._refuse(answer, dialect, exc, request_id)
+            self._refuse(answer, _spoken_at(path), exc, request_id)
         except Exception as exc:
             log.error("request %s failed: %s", request_id, trace(exc))
             fault = Internal("The sidecar failed. The request id is in its log.")
-            self._refuse(answer, dialect, fault, request_id)
+            self._refuse(answer, _spoken_at(path), fault, request_id)
         finally:
             telemetry.in_flight.value -= 1
 
     def refuse(self, request: Request | None, answer: Downstream, fault: RequestError) -> None:
         """Answer a request that is not whole, or none."""
         path = request.target.partition(b"?")[0] if request is not None else b""
-        self._refuse(answer, _DIALECTS.get(path), fault, new_request_id())
+        self._refuse(answer, _spoken_at(path), fault, new_request_id())
 
     def _refuse(
         self, answer: Downstream, dialect: Dialect | None, exc: RequestError, request_id: str
@@ -209,6 +210,13 @@ class Ingress:
         if len(body) > most:
             raise BodyTooLarge(f"The body is larger than {limits.max_body_mb:g} MB.")
         return body
+
+
+def _spoken_at(path: bytes) -> Dialect | None:
+    """Whose errors a caller of ``path`` reads, where nothing is served too."""
+    if path.startswith(_MESSAGES + b"/"):  # batches, counts of tokens
+        return _DIALECTS[_MESSAGES]
+    return _DIALECTS.get(path)
 
 
 def unpack(body: bytes, coding: bytes, most: int) -> bytes:

@@ -98,10 +98,13 @@ class StreamTap:
 
 
 def _joined(before: Usage, after: Usage) -> Usage:
-    """Counts that come in parts: the later one where it says something."""
+    """Counts that come in parts, each of all there was so far: the larger one.
+
+    An end that says nothing of the question may say 0, or leave out what of it was cached.
+    """
     return Usage(
         *(
-            later if later is not None else earlier
+            later if earlier is None or (later is not None and later > earlier) else earlier
             for earlier, later in zip(_counts(before), _counts(after), strict=True)
         )
     )

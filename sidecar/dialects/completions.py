@@ -77,13 +77,16 @@ def prompts(prompt: object) -> int:
 
 
 def largest(prompt: object) -> int | None:
-    """A bound of the tokens of the largest of several prompts; None where it is one."""
-    if not isinstance(prompt, list) or not isinstance(prompt[0], str | list):
+    """A bound of the tokens of the largest of several prompts, or of one that is tokens
+    already; None where it is one text."""
+    if not isinstance(prompt, list):
         return None
-    return 4 + max(
+    if not isinstance(prompt[0], str | list):
+        return len(prompt)
+    return max(
         len(each)
         if isinstance(each, list)
-        else text_bound(len(each.encode("utf-8", "surrogatepass")))
+        else 4 + text_bound(len(each.encode("utf-8", "surrogatepass")))
         for each in prompt
         if isinstance(each, str | list)
     )

@@ -187,12 +187,21 @@ def detail(usage: Mapping[str, Any], group: str, key: str) -> int | None:
 
 
 def completion_usage(usage: Mapping[str, Any]) -> Usage:
-    """The usage object of chat completions, completions and embeddings."""
+    """The usage object of chat completions, completions and embeddings.
+
+    Some upstreams count what was thought beside the answer and not within it; their total
+    says so.
+    """
+    asked, told = count(usage.get("prompt_tokens")), count(usage.get("completion_tokens"))
+    thought = detail(usage, "completion_tokens_details", "reasoning_tokens")
+    if thought and asked is not None and told is not None:
+        beside = usage.get("total_tokens") == asked + told + thought
+        told += thought if beside else 0
     return Usage(
-        input_tokens=count(usage.get("prompt_tokens")),
+        input_tokens=asked,
         cached_tokens=detail(usage, "prompt_tokens_details", "cached_tokens"),
-        output_tokens=count(usage.get("completion_tokens")),
-        reasoning_tokens=detail(usage, "completion_tokens_details", "reasoning_tokens"),
+        output_tokens=told,
+        reasoning_tokens=thought,
         written_tokens=detail(usage, "prompt_tokens_details", "cache_write_tokens"),
     )
 

@@ -233,6 +233,18 @@ async def test_an_error_comes_in_anthropics_shape(claude: anthropic.AsyncAnthrop
     assert caught.value.body["request_id"].startswith("req_")  # type: ignore[index,call-overload]
 
 
+async def test_what_is_not_served_is_refused_in_anthropics_shape_too(
+    claude: anthropic.AsyncAnthropic,
+) -> None:
+    with pytest.raises(anthropic.NotFoundError, match="Nothing is served here") as caught:
+        await claude.messages.count_tokens(
+            model="auto", messages=[{"role": "user", "content": "hi"}]
+        )
+    said: Any = caught.value.body
+    assert (said["type"], said["error"]["type"]) == ("error", "not_found_error")
+    assert said["request_id"].startswith("req_")
+
+
 async def test_a_dialect_no_model_speaks_is_refused_with_a_sentence(
     claude: anthropic.AsyncAnthropic, upstream: RawUpstream
 ) -> None:

@@ -143,6 +143,19 @@ def test_usage_is_read_from_the_last_event_that_has_one() -> None:
     assert tapped(event({"content": "x"}), b'data: {"usage":null}\n\n', DONE).usage() == Usage()
 
 
+@pytest.mark.parametrize("end", [{}, {"input_tokens": 0}, {"input_tokens": 10}])
+def test_an_end_that_says_less_of_the_question_takes_nothing_back(end: dict[str, int]) -> None:
+    start = {"input_tokens": 10, "cache_read_input_tokens": 90, "output_tokens": 1}
+    tap = StreamTap(DIALECTS["messages"])
+    for said in (
+        {"type": "message_start", "message": {"usage": start}},
+        {"type": "content_block_delta", "delta": {"type": "text_delta", "text": "x"}},
+        {"type": "message_delta", "delta": {}, "usage": {**end, "output_tokens": 7}},
+    ):
+        tap.feed(b"data: " + orjson.dumps(said) + b"\n\n")
+    assert tap.usage() == Usage(100, 90, 7)
+
+
 def test_unknown_usage_is_unknown_and_not_zero() -> None:
     assert tapped(event({"content": "x"}), DONE).usage() == Usage(None, None, None)
     odd = b'data: {"usage":{"prompt_tokens":"11","completion_tokens":true}}\n\n'

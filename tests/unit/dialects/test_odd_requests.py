@@ -221,10 +221,11 @@ def test_a_prompt_of_null_is_a_prompt() -> None:
     ("value", "largest"),
     [
         ("one", None),
-        ([1, 2, 3], None),  # token ids: one input
+        ([1, 2, 3], 3),  # token ids: one input, and of those nothing has to be guessed
+        ([100_000] * 8191, 8191),
         (["x" * 300, "x" * 3000], 1004),
         (["\ud800" * 3], 7),
-        ([[1, 2, 3], [1] * 50], 54),
+        ([[1, 2, 3], [1] * 50], 50),
     ],
 )
 def test_each_of_several_inputs_has_the_window_to_itself(
@@ -258,6 +259,28 @@ def test_what_was_written_to_a_cache_is_counted(dialect: str) -> None:
     assert said == Usage(100, 30, 9, None, 60)
 
 
+@pytest.mark.parametrize(
+    ("total", "output"),
+    [
+        (16, 6),  # as some upstreams count: what was thought stands beside the answer
+        (10, 4),  # as OpenAI does: within it
+        (99, 4),
+        (None, 4),
+    ],
+)
+def test_what_was_thought_is_charged_for_wherever_it_is_counted(
+    total: int | None, output: int
+) -> None:
+    counts = {
+        "prompt_tokens": 10 if total == 16 else 6,
+        "completion_tokens": 4,
+        "total_tokens": total,
+        "completion_tokens_details": {"reasoning_tokens": 2},
+    }
+    said = DIALECTS["chat"].usage(orjson.dumps({"usage": counts}))
+    assert (said.output_tokens, said.reasoning_tokens) == (output, 2)
+
+
 def test_a_response_that_failed_says_what_it_cost() -> None:
     said = {"usage": {"input_tokens": 5, "output_tokens": 6}}
     failed = event("responses", type="response.failed", response=said)
@@ -278,8 +301,22 @@ def test_every_event_of_the_responses_api_is_what_it_is_taken_for() -> None:
     assert ends == {"response.completed", "response.incomplete"}
     assert {kind for kind, said in found.items() if said.error} == {"error", "response.failed"}
     content = {kind for kind, said in found.items() if said.content} - ends
-    assert content == {kind for kind in every if kind.endswith(".delta")} | {
-        "response.image_generation_call.partial_image"
+    assert content >= {kind for kind in every if kind.endswith(".delta")}
+    assert content >= {
+        "response.image_generation_call.partial_image",
+        "response.web_search_call.searching",
+        "response.code_interpreter_call.in_progress",
+        "response.output_item.done",
+    }
+    # what says no more than that something will come, as a stalled answer does too
+    assert not content & {
+        "response.created",
+        "response.queued",
+        "response.in_progress",
+        "response.output_item.added",
+        "response.content_part.added",
+        "response.reasoning_summary_part.added",
+        "response.mcp_list_tools.in_progress",
     }
 
 
