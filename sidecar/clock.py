@@ -32,10 +32,6 @@ class Clock:
     def elapsed_ms(self) -> float:
         return (time.perf_counter() - self.start) * 1e3
 
-    def server_timing(self) -> str:
-        """The laps so far, as a ``Server-Timing`` header's value (W3C Server Timing)."""
-        return ", ".join([f"{stage};dur={ms:.2f}" for stage, ms in self.laps.items()])
-
 
 class Deadlines:
     """Every limited wait of a process, on one timer.
