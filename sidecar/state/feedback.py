@@ -7,7 +7,6 @@ Scores come in at most at a configured rate, for each costs an update.
 
 from __future__ import annotations
 
-import hashlib
 import time
 from array import array
 from collections import OrderedDict
@@ -16,7 +15,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from sidecar.errors import NotFound, TooManyRequests
-from sidecar.types import Call, Decision, Outcome, Prompt
+from sidecar.types import Call, Decision, Outcome
 
 _SIGNED: Final = 2_000  # characters of each end of a prompt that tell it from another
 
@@ -131,7 +130,7 @@ class Regenerated:
 
     def __init__(self, within_s: float, keep: int = 10_000) -> None:
         self._within_s, self._keep = within_s, keep
-        self._last: OrderedDict[bytes, Answered] = OrderedDict()
+        self._last: OrderedDict[int, Answered] = OrderedDict()
 
     def notice(self, call: Call, one: Answered) -> Answered | None:
         """The request that ``call`` asks anew, if this is the first time since a pause."""
@@ -147,19 +146,17 @@ class Regenerated:
         return None if before.again or before.scored else before
 
 
-def _signature(call: Call) -> bytes:
-    """Who asks what: the session, or where none is named the tenant, and the text's ends."""
+def _signature(call: Call) -> int:
+    """Who asks what: the session, or where none is named the tenant, and the text's ends.
+
+    Python's keyed string hash, as of conversations: it has been worked out already for every
+    text that is no longer than what is looked at.
+    """
     hints, prompt = call.hints, call.prompt
-    said = (call.model, hints.session or "", hints.tenant or "", str(prompt.turns), _ends(prompt))
-    return hashlib.blake2b("\0".join(said).encode("utf-8", "replace"), digest_size=16).digest()
-
-
-def _ends(prompt: Prompt) -> str:
-    return "\0".join(
+    system, user = prompt.system[:_SIGNED], prompt.user
+    return hash(
         (
-            prompt.system[:_SIGNED],
-            prompt.user[:_SIGNED],
-            prompt.user[-_SIGNED:],
-            str(len(prompt.user)),
+            call.model, hints.session, hints.tenant, prompt.turns,
+            system, user[:_SIGNED], user[-_SIGNED:], len(user),
         )
-    )
+    )  # fmt: skip
