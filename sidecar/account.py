@@ -11,12 +11,13 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import orjson
 
 from sidecar.clock import Clock
 from sidecar.config.snapshot import ModelSpec, Snapshot
+from sidecar.frozen import dataclass
 from sidecar.shadow import WhatIf
 from sidecar.state.learning import Scored
 from sidecar.types import Call, Decision, Failure, Outcome
@@ -24,7 +25,8 @@ from sidecar.types import Call, Decision, Failure, Outcome
 _PROMPT_HEAD: Final = 240  # characters of a prompt that the dashboard may show
 
 
-class Record(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Record:
     """What is kept of a request that is over: no body, and no text that was not asked for."""
 
     at: float  # when it ended, Unix time
