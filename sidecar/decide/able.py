@@ -8,15 +8,17 @@ configuration's snapshot, so that a reload, a new price or a learnt ability begi
 from __future__ import annotations
 
 from bisect import bisect_left
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
-from sidecar.config.snapshot import ModelSpec, RouteSpec, Snapshot
+from sidecar.config.snapshot import Abilities, ModelSpec, RouteSpec, Snapshot
 from sidecar.decide import capability
 from sidecar.decide.rules import Judge
-from sidecar.types import Call, Step
+from sidecar.types import Call, Reading, Step
 
 _KINDS: Final = 256  # of one route that are kept
+_READINGS: Final = 256  # of one kind whose chances are
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,22 @@ class Able:
     barred: frozenset[str]  # every model that the route names, and that lacks something
     step: Step | None  # what is said of them; None where that tells of the request's length
     none: bool  # there is nobody to serve it
+    # what was worked out of readings that come from a cache, and so come again
+    _chances: dict[int, tuple[Reading, Sequence[float]]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+
+    def chances(self, reading: Reading, known: Abilities) -> Sequence[float]:
+        """P(suffices) of each model; ``known`` are the snapshot's abilities."""
+        found = self._chances.get(id(reading))
+        if found is not None and found[0] is reading:
+            return found[1]
+        row = known.probabilities(reading, self.abilities)
+        if reading.remembered:
+            if len(self._chances) >= _READINGS:
+                self._chances.clear()
+            self._chances[id(reading)] = reading, row
+        return row
 
 
 class Table:

@@ -26,7 +26,7 @@ def candidates(
     call: Call, able: Able, reading: Reading, abilities: Abilities, view: View
 ) -> Candidates:
     """The models of ``able`` as a policy sees them, in their order."""
-    chances = abilities.probabilities(reading, able.abilities)
+    chances = able.chances(reading, abilities)
     task, cached = reading.task, view.cached_tokens
     usual = usual_output(reading, task, view)
     limit = math.inf if call.max_output_tokens is None else float(call.max_output_tokens)
