@@ -15,8 +15,9 @@ vector within ``CLOSE`` and the same labels; every ``RECHECK``-th use is read
 again, and one that disagrees is never believed after. So it is the demand vector
 that says what a near-duplicate is, and the wording only proposes it.
 
-No text is kept: keys are BLAKE2b digests, readings are packed numbers, about
-1 KB an entry. A process's own, not shared between workers.
+No text is kept: keys are Python's keyed hashes, readings are packed numbers, about
+1 KB an entry; those of the texts that come most are kept unpacked beside. A process's
+own, not shared between workers.
 """
 
 from __future__ import annotations
@@ -25,7 +26,6 @@ import struct
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from hashlib import blake2b
 from typing import Final
 
 from sidecar.metrics import Registry
@@ -36,6 +36,7 @@ from sidecar.types import DOMAINS, TASKS, TIERS, Reading
 AGREE: Final = 2  # further texts of a form that must read alike before it is believed
 RECHECK: Final = 50  # uses of a form between two readings of it
 CLOSE: Final = 0.15  # of the demand vector's length, in Euclidean distance
+_READY: Final = 256  # readings kept ready for use
 _LABELS: Final = (len(TASKS), len(DOMAINS), len(TIERS))
 _FOLD: Final = bytes.maketrans(b"123456789", b"000000000")
 
@@ -63,9 +64,10 @@ class DecisionCache:
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._near = near
-        self._exact: Lru[bytes, bytes] = Lru(limit, ttl_s, now)
-        self._forms: Lru[bytes, _Form] = Lru(limit, ttl_s, now)
-        self._standing: dict[bytes, bytes] = {}  # from the file of common prompts
+        self._exact: Lru[int, bytes] = Lru(limit, ttl_s, now)
+        self._forms: Lru[int, _Form] = Lru(limit, ttl_s, now)
+        self._standing: dict[int, bytes] = {}  # from the file of common prompts
+        self._ready: dict[int, tuple[bytes, Reading]] = {}  # unpacked, with what they were
         self._meter = meter or Meter(Registry())
         self._meter.registry.gauge(
             "router_decision_cache_entries", "Readings kept.", read=lambda: float(len(self))
@@ -88,45 +90,50 @@ class DecisionCache:
         """The reading of ``window`` by the encoder ``version``, if it is known."""
         if not self._exact.limit:
             return None
-        text = window.encode()
-        key = _key(text, version)
+        key = _key(window, version)
         packed, result, age = self._standing.get(key), "exact", 0.0
         if packed is None:
             found = self._exact.with_age(key)
             if found is not None:
                 packed, age = found
             elif self._near:
-                packed, result = self._by_form(text, version, count=count), "near"
+                packed, result = self._by_form(window, version, count=count), "near"
         if packed is None:
             if count:
                 self._meter.miss("decision")
             return None
         if count:
             self._meter.hit("decision", result, age)
-        return _unpacked(packed, version, result)
+        if result != "exact":
+            return _unpacked(packed, version, result)
+        ready = self._ready.get(key)
+        if ready is None or ready[0] is not packed:
+            if len(self._ready) >= _READY:
+                self._ready.clear()
+            ready = self._ready[key] = packed, _unpacked(packed, version, result)
+        return ready[1]
 
     def keep(self, window: str, reading: Reading, *, standing: bool = False) -> None:
         """Remember what the encoder said; ``standing`` entries neither age nor make room."""
         if not self._exact.limit or reading.remembered:
             return
-        text = window.encode()
         packed = _packed(reading)
         if standing:
             if len(self._standing) < self._exact.limit:
-                self._standing[_key(text, reading.version)] = packed
+                self._standing[_key(window, reading.version)] = packed
             return
-        self._exact.put(_key(text, reading.version), packed)
+        self._exact.put(_key(window, reading.version), packed)
         if self._near:
-            self._learn(_form_key(text, reading.version), packed, reading)
+            self._learn(_form_key(window, reading.version), packed, reading)
 
-    def _by_form(self, text: bytes, version: str, *, count: bool) -> bytes | None:
-        form = self._forms.get(_form_key(text, version))
+    def _by_form(self, window: str, version: str, *, count: bool) -> bytes | None:
+        form = self._forms.get(_form_key(window, version))
         if form is None or form.refuted or form.agreed < AGREE or form.used >= RECHECK:
             return None
         form.used += count
         return form.packed
 
-    def _learn(self, key: bytes, packed: bytes, reading: Reading) -> None:
+    def _learn(self, key: int, packed: bytes, reading: Reading) -> None:
         form = self._forms.get(key)
         if form is None:
             self._forms.put(key, _Form(packed))
@@ -152,12 +159,13 @@ def alike(one: Reading, other: Reading) -> bool:
     return gap <= CLOSE**2 * sum(a * a for a in one.demand)
 
 
-def _key(text: bytes, version: str) -> bytes:
-    return blake2b(text, digest_size=16, key=version.encode()[:64]).digest()
+def _key(window: str, version: str) -> int:
+    # Python's keyed string hash: fast, and nobody outside can aim at a key of it
+    return hash((window, version))
 
 
-def _form_key(text: bytes, version: str) -> bytes:
-    return _key(text.lower().translate(_FOLD), version)
+def _form_key(window: str, version: str) -> int:
+    return hash((window.encode().lower().translate(_FOLD), version))
 
 
 def _packed(reading: Reading) -> bytes:
