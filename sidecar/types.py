@@ -107,7 +107,12 @@ class Reading:
 
 
 def _argmax(labels: tuple[str, ...], probs: tuple[float, ...]) -> str:
-    return labels[probs.index(max(probs))] if probs else ""
+    # a loop, for the compiler makes one of machine words of it; the first of equals
+    best, at = -1.0, -1
+    for i, prob in enumerate(probs):
+        if prob > best:
+            best, at = prob, i
+    return labels[at] if at >= 0 else ""
 
 
 @dataclass(frozen=True, slots=True)
