@@ -18,6 +18,7 @@ import json
 import random
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -29,7 +30,7 @@ from bench.decision import SENTENCES, config, spread
 from sidecar.encoder.bundle import Bundle
 from sidecar.load.client import Address, Caller, Sample
 from sidecar.load.scenarios import Shot, arrivals
-from sidecar.load.verdict import Spread
+from sidecar.load.verdict import Spread, reading_of
 
 CLIENTS = (1, 8, 32, 128)
 RATES = (25, 50, 100, 150, 200, 300)
@@ -108,6 +109,7 @@ def told(samples: list[Sample], seconds: float, cpu_s: float) -> dict[str, Any]:
         "decision_ms": spread(decided) if decided else None,
         "total_ms": spread([s.total_ms for s in good]) if good else None,
         "reasons": reasons,
+        "readings": Counter(map(reading_of, good)),  # that no cache answered is measured too
         "generator_late_p99_ms": round(late.p99, 2) if late else None,
         "sidecar_cpu_us": round(cpu_s / max(1, len(samples)) * 1e6),
     }

@@ -72,6 +72,7 @@ def measure(scenario: Scenario, rate: float, seconds: float, rounds: int) -> dic
         "errors": told["errors"],
         "errors_direct": failed,
         "reasons": told["reasons"],
+        "readings": told["readings"],
         "decision_ms": told["decision_ms"],
         "added_first_content_ms": _difference(routed, direct),
         "added_gap_ms": _difference(gap, gap_direct),

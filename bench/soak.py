@@ -23,6 +23,7 @@ import json
 import os
 import sys
 import time
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,7 +37,7 @@ from bench.scenarios import able
 from sidecar.load.client import Address, Caller, Sample
 from sidecar.load.plan import Load
 from sidecar.load.run import Due, upcoming
-from sidecar.load.verdict import Spread
+from sidecar.load.verdict import Spread, reading_of
 
 MIX = {
     "mixed_difficulty": 6.0,
@@ -234,6 +235,7 @@ def _told(
         "lost": sum(lost(s) for s in samples),
         "errors": errors,
         "reasons": reasons,
+        "readings": Counter(filter(None, map(reading_of, samples))),  # the cache is on
         "fallbacks": saved,
         "hang_ups": sum(s.scenario == "client_hang_ups" for s in samples),
         "over_time": [_window(samples, seen, i, seconds / WINDOWS) for i in range(WINDOWS)],

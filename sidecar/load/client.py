@@ -37,6 +37,7 @@ class Sample:
     model: str = ""  # as x-router-model says
     reason: str = ""
     decision_ms: float | None = None
+    stages: frozenset[str] = frozenset()  # that Server-Timing names
     input_tokens: int | None = None
     cached_tokens: int | None = None
     output_tokens: int | None = None
@@ -98,6 +99,7 @@ class Caller:
             model=trace.headers.get("x-router-model", ""),
             reason=trace.headers.get("x-router-reason", ""),
             decision_ms=_number(trace.headers.get("x-router-decision-ms")),
+            stages=_stages(trace.headers.get("server-timing", "")),
             input_tokens=_count(trace.usage, "prompt_tokens"),
             cached_tokens=_count(trace.usage.get("prompt_tokens_details"), "cached_tokens"),
             output_tokens=_count(trace.usage, "completion_tokens"),
@@ -228,6 +230,11 @@ def _code(body: bytes) -> str:
         return ""
     words = (error.get("code"), error.get("type"))
     return next((f", {w}" for w in words if isinstance(w, str) and _WORD.fullmatch(w)), "")
+
+
+def _stages(timing: str) -> frozenset[str]:
+    """The names in a ``Server-Timing`` header."""
+    return frozenset(part.partition(";")[0].strip() for part in timing.split(",") if part.strip())
 
 
 def _number(text: str | None) -> float | None:

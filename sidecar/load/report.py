@@ -11,7 +11,7 @@ from typing import Final
 from sidecar.errors import DataError
 from sidecar.load.plan import Plan
 from sidecar.load.run import DIRECT, ROUTED
-from sidecar.load.verdict import Spread, Summary, Verdict
+from sidecar.load.verdict import CACHE, NONE_IN_TIME, Spread, Summary, Verdict
 
 _STYLE: Final = """
 :root { color-scheme: light dark; --ink: #1e293b; --dim: #64748b; --line: #e2e8f0;
@@ -30,6 +30,7 @@ figure { margin: 1rem 0; border-radius: 8px; padding: .5rem; }
 figure svg { display: block; width: 100%; height: auto; } .scroll { overflow-x: auto; }
 th, td { white-space: nowrap; }
 """
+_FEW: Final = 0.05  # of the decisions, that need no word
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,9 @@ def story(plan: Plan, summary: Summary, where: str, when: str, machine: str) -> 
         Table("Who answered", ("model", "answers"), _counts(summary.models)),
         Table("Reasons", ("reason", "answers"), _counts(summary.reasons)),
     ]
+    if summary.readings:
+        counts = _counts(summary.readings)
+        tables.append(Table("What decisions were read by", ("reading", "answers"), counts))
     if summary.errors:
         tables.append(Table("What failed", ("why", "requests"), _counts(summary.errors)))
     if summary.cost_usd is not None and summary.cost_strong_usd is not None:
@@ -120,6 +124,17 @@ def _doubts(summary: Summary) -> Iterator[str]:
             f"The load generator itself was late (p99 {summary.late.p99:.1f} ms): the machine had "
             "more to do than it could. Latencies count from the due moment and include it."
         )
+    read = sum(summary.readings.values())
+    if read and (cached := summary.readings.get(CACHE, 0)) > _FEW * read:
+        yield (
+            f"{cached / read:.0%} of the decisions rest on a reading that a cache remembered: the "
+            "time to decide is theirs too. The row `decision, read by the encoder` is without them."
+        )
+    if read and (late := summary.readings.get(NONE_IN_TIME, 0)) > _FEW * read:
+        yield (
+            f"{late / read:.0%} of the decisions had no reading in time: their route's default "
+            "answered, and they took the deadline's time and not the encoder's."
+        )
     if summary.without_price:
         yield (
             f"The plan's prices name no {', '.join(summary.without_price)}, which answered too: "
@@ -141,6 +156,7 @@ def _verdict(v: Verdict) -> tuple[str, str, str, str, str]:
 def _times(summary: Summary) -> list[Sequence[str]]:
     named = {
         "decision": summary.decision,
+        "decision, read by the encoder": summary.read,
         "first content, routed": summary.first[ROUTED],
         "first content, direct": summary.first[DIRECT],
         "gap between contents, routed": summary.gap[ROUTED],

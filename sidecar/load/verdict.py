@@ -18,6 +18,12 @@ from sidecar.load.client import Sample
 from sidecar.load.plan import Plan, Price
 from sidecar.load.run import DIRECT, ROUTED, Leg
 
+ENCODER: Final = "encoder"
+CACHE: Final = "cache"
+NONE_IN_TIME: Final = "none in time"
+NOT_NEEDED: Final = "not needed"
+_UNREAD: Final = frozenset({"deadline", "classifier-down"})
+
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
@@ -62,6 +68,8 @@ class Summary:
     reasons: Mapping[str, int]
     scenarios: Mapping[str, Mapping[str, Spread | None]]  # name: routed, direct, decision
     decision: Spread | None
+    read: Spread | None  # the decision of those alone that the encoder read
+    readings: Mapping[str, int]  # where they came from: how many
     first: Mapping[str, Spread | None]  # via: to the first content
     gap: Mapping[str, Spread | None]
     late: Spread | None  # the load generator's own lateness
@@ -102,6 +110,8 @@ def summarise(plan: Plan, legs: Sequence[Leg]) -> Summary:
             for name in names
         },
         decision=Spread.of(_decision(routed)),
+        read=Spread.of(_decision(s for s in routed if reading_of(s) == ENCODER)),
+        readings=Counter(filter(None, map(reading_of, routed))),
         first={ROUTED: Spread.of(_first(routed)), DIRECT: Spread.of(_first(direct))},
         gap={ROUTED: Spread.of(_gaps(routed)), DIRECT: Spread.of(_gaps(direct))},
         late=Spread.of(s.late_ms for s in routed),
@@ -116,6 +126,17 @@ def summarise(plan: Plan, legs: Sequence[Leg]) -> Summary:
             _judge(name, limit, legs, plan.prices) for name, limit in plan.objectives.given.items()
         ),
     )
+
+
+def reading_of(sample: Sample) -> str:
+    """Where the reading that a decision rests on came from; empty where nobody says."""
+    if sample.reason in _UNREAD:
+        return NONE_IN_TIME
+    if "cache" in sample.stages:
+        return CACHE
+    if "classify" in sample.stages:
+        return ENCODER
+    return NOT_NEEDED if sample.stages else ""
 
 
 def bill(
@@ -228,6 +249,8 @@ def to_json(summary: Summary) -> dict[str, Any]:
         "models": dict(summary.models),
         "reasons": dict(summary.reasons),
         "decision_ms": times(summary.decision),
+        "decision_read_ms": times(summary.read),
+        "readings": dict(summary.readings),
         "first_content_ms": {via: times(s) for via, s in summary.first.items()},
         "gap_ms": {via: times(s) for via, s in summary.gap.items()},
         "load_generator_late_ms": times(summary.late),

@@ -79,6 +79,27 @@ def test_an_objective_that_was_not_measured_is_missed() -> None:
     assert (verdict.found, verdict.met) == (None, False)
 
 
+def test_what_a_cache_remembered_is_told_apart_from_what_the_encoder_read() -> None:
+    ways = {
+        "encoder": {"stages": frozenset({"parse", "classify", "decide"}), "decision_ms": 4.0},
+        "cache": {"stages": frozenset({"parse", "cache", "decide"}), "decision_ms": 0.2},
+        "none in time": {"stages": frozenset({"classify"}), "reason": "deadline"},
+        "not needed": {"stages": frozenset({"parse", "decide"}), "reason": "explicit"},
+    }
+    over = [Leg(ROUTED, 0, tuple(sample(100, **how) for how in ways.values()))]
+    summary = summarise(plan(decision_p99_ms=10), over)
+    assert summary.readings == dict.fromkeys(ways, 1)
+    assert summary.read is not None
+    assert (summary.read.count, summary.read.p50) == (1, 4.0)
+    assert to_json(summary)["readings"] == dict.fromkeys(ways, 1)
+    told = report.story(plan(decision_p99_ms=10), summary, "here", "now", "a machine")
+    assert any("25% of the decisions rest on a reading that a cache" in n for n in told.notes)
+    assert any("25% of the decisions had no reading in time" in n for n in told.notes)
+    # a deployment that says nothing of its stages is not said to need none
+    silent = summarise(plan(decision_p99_ms=10), [Leg(ROUTED, 0, (sample(100),))])
+    assert silent.readings == {}
+
+
 def test_a_failed_request_counts_as_an_error_and_not_as_fast() -> None:
     over = [Leg(ROUTED, 0, (sample(1000), sample(1, error="status 500"), sample(1000)))]
     assert found("error_rate", over) == pytest.approx(1 / 3)
