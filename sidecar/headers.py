@@ -91,8 +91,12 @@ def _sort(fields: Fields, named: Collection[bytes]) -> RequestHead:
         low = name.lower()
         if low not in _OF_NOTE:
             if low[:9] == _OURS:
-                text = value.strip().decode("utf-8", "surrogateescape")
-                router[low.decode("latin-1")] = text
+                text, option = (
+                    value.strip().decode("utf-8", "surrogateescape"),
+                    low.decode("latin-1"),
+                )
+                # twice is for whoever reads them to refuse: a proxy's word and a caller's, say
+                router[option] = f"{router[option]}\n{text}" if option in router else text
             elif not named or low not in named:
                 plain += (name, b": ", value, b"\r\n")
             continue

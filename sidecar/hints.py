@@ -20,7 +20,8 @@ _OPTIONS: Final = (
 
 
 def hints(said: Mapping[str, str]) -> Hints:
-    """What the caller asked, from its ``x-router-*`` headers in small letters.
+    """What the caller asked, from its ``x-router-*`` headers in small letters; the values of
+    one that was sent more than once are lines of text.
 
     Raises :class:`BadRequest` for what cannot be heeded.
     """
@@ -34,14 +35,20 @@ def hints(said: Mapping[str, str]) -> Hints:
             param=name[:80],
             code="unknown_option",
         )
+    for name, value in said.items():
+        if "\n" in value:
+            raise BadRequest(f"`{name}` is given more than once. Send it once.", param=name)
     quality = _number(said, "x-router-quality", 0.0, 1.0)
     cost = _number(said, "x-router-max-cost-usd", 0.0, float("inf"))
+    explain = said.get("x-router-explain", "")
+    if explain not in {"1", "0", ""}:
+        raise BadRequest("`x-router-explain` must be 1.", param="x-router-explain")
     return Hints(
         session=_text(said, "x-router-session"),
         tenant=_text(said, "x-router-tenant"),
         quality=quality,
         max_cost_usd=cost,
-        explain=said.get("x-router-explain") == "1",
+        explain=explain == "1",
     )
 
 

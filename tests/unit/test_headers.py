@@ -217,12 +217,21 @@ def test_no_hints_are_no_hints() -> None:
         ("x-router-max-cost-usd", "nan"),
         ("x-router-session", "x" * 257),
         ("x-router-tenant", "x" * 257),
+        ("x-router-explain", "yes"),
     ],
 )
 def test_a_hint_of_the_wrong_kind_is_refused_by_name(name: str, value: str) -> None:
     with pytest.raises(BadRequest, match=name) as caught:
         hints({name: value})
     assert caught.value.param == name
+
+
+def test_a_hint_that_is_given_twice_is_refused_whichever_of_them_counts() -> None:
+    """A gateway's word for whose request it is, and a caller's own beside it."""
+    for second in ("acme", "other", ""):
+        fields = [("x-router-tenant", "acme"), ("X-Router-Tenant", second)]
+        with pytest.raises(BadRequest, match="`x-router-tenant` is given more than once"):
+            hints(headers.read(raw(fields)).router)
 
 
 @pytest.mark.parametrize(
