@@ -92,12 +92,15 @@ class Learner:
         self.revision += 1
         return True
 
-    def draws(self, *, heeded: bool = True) -> Draws:
+    def draws(self, *, heeded: bool = True, seed: int | None = None) -> Draws:
         """New draws for one decision. Where nobody acts on it, not ``heeded``, they come
-        from random numbers of their own, so that those who do act draw as they would."""
+        from random numbers of their own, so that those who do act draw as they would; with
+        a ``seed``, from it alone."""
         if self._panel is None:
             self._panel = Panel.of(self._beliefs)
         numbers = self._random if heeded else self._unheeded
+        if seed is not None:
+            numbers = np.random.default_rng(seed)
         return Draws(self._panel, numbers.standard_normal(len(self._panel.names)))
 
     def taught(self, current: Snapshot) -> Snapshot:

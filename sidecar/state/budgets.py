@@ -83,8 +83,10 @@ class Ledger:
 
     # -- on the request path ----------------------------------------------------------
 
-    def exhausted(self, call: Call, snapshot: Snapshot) -> tuple[Exhausted, ...]:
-        """The budgets that are used up for this request."""
+    def exhausted(
+        self, call: Call, snapshot: Snapshot, *, acted_on: bool = True
+    ) -> tuple[Exhausted, ...]:
+        """The budgets that are used up for this request; counted where it is ``acted_on``."""
         budgets = snapshot.config.budgets
         if not budgets:
             return ()
@@ -93,8 +95,9 @@ class Ledger:
             why = _over(budget, self.spent(key))
             if why is None:
                 continue
-            self._limited.add((name, budget.at_limit))
-            if key not in self._warned:
+            if acted_on:
+                self._limited.add((name, budget.at_limit))
+            if acted_on and key not in self._warned:
                 self._warned.add(key)
                 log.warning("the budget %s of a %s is used up: %s", name, budget.per, why)
             over.append(Exhausted(name, budget.at_limit, why, self._renews_s(budget.period)))
@@ -332,10 +335,10 @@ def cost(call: Call, decision: Decision, outcome: Outcome, snapshot: Snapshot) -
     output = price.usual_output(reading, reading.task if reading else "", EMPTY)
     if call.max_output_tokens is not None:
         output = min(output, call.max_output_tokens)
+    output *= call.choices
     usd = price.cost(call, model, output, EMPTY)
     return total.plus(Amount(usd, round(call.input_tokens + output)))
 
-    output *= call.choices
 
 def _counted(model: str, usage: Usage, snapshot: Snapshot) -> Amount | None:
     usd = snapshot.models[model].price.charged(usage)

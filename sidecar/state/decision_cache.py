@@ -93,7 +93,7 @@ class DecisionCache:
         key = _key(window, version)
         packed, result, age = self._standing.get(key), "exact", 0.0
         if packed is None:
-            found = self._exact.with_age(key)
+            found = self._exact.with_age(key, used=count)
             if found is not None:
                 packed, age = found
             elif self._near:
@@ -127,7 +127,7 @@ class DecisionCache:
             self._learn(_form_key(window, reading.version), packed, reading)
 
     def _by_form(self, window: str, version: str, *, count: bool) -> bytes | None:
-        form = self._forms.get(_form_key(window, version))
+        form = self._forms.get(_form_key(window, version), used=count)
         if form is None or form.refuted or form.agreed < AGREE or form.used >= RECHECK:
             return None
         form.used += count

@@ -87,10 +87,10 @@ class Learning:
 
     # -- on the request path -----------------------------------------------------------
 
-    def draws(self, route: str, snapshot: Snapshot) -> Draws | None:
-        """What one decision of a route that explores may know."""
+    def draws(self, route: str, snapshot: Snapshot, seed: int | None = None) -> Draws | None:
+        """What one decision of a route that explores may know; by ``seed`` alone, where given."""
         spec = snapshot.routes.get(route)
-        return self._learner.draws() if spec is not None and _explores(spec) else None
+        return self._learner.draws(seed=seed) if spec is not None and _explores(spec) else None
 
     def aside(self, snapshot: Snapshot) -> Draws | None:
         """What a decision that nobody acts on may know, where any route explores."""

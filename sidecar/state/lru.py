@@ -34,12 +34,13 @@ class Lru(Generic[K, V]):
     def __len__(self) -> int:
         return len(self._kept)
 
-    def get(self, key: K) -> V | None:
-        """The value, which is then the last to be put out; None if there is none."""
-        found = self.with_age(key)
+    def get(self, key: K, *, used: bool = True) -> V | None:
+        """The value, which is then the last to be put out if it is ``used``; None if there
+        is none."""
+        found = self.with_age(key, used=used)
         return None if found is None else found[0]
 
-    def with_age(self, key: K) -> tuple[V, float] | None:
+    def with_age(self, key: K, *, used: bool = True) -> tuple[V, float] | None:
         """As :meth:`get`, with the seconds since it was put."""
         kept = self._kept.get(key)
         if kept is None:
@@ -48,7 +49,8 @@ class Lru(Generic[K, V]):
         if age > self.ttl_s:
             del self._kept[key]
             return None
-        self._kept.move_to_end(key)
+        if used:
+            self._kept.move_to_end(key)
         return kept[1], age
 
     def put(self, key: K, value: V) -> None:

@@ -46,11 +46,11 @@ class Places:
     def bound(self, limit: int, ttl_s: float) -> None:
         self._kept.bound(limit, ttl_s)
 
-    def look(self, call: Call) -> Place | None:
+    def look(self, call: Call, *, used: bool = True) -> Place | None:
         """Where the answer is kept that ``call`` goes on with, if that is known."""
         if call.continues is None or not self._kept.limit:
             return None
-        return self._kept.get(_key(call, call.continues))
+        return self._kept.get(_key(call, call.continues), used=used)
 
     def remember(self, call: Call, decision: Decision, outcome: Outcome) -> None:
         """Where the answer to ``call`` was given, if it has an id."""

@@ -66,11 +66,11 @@ class Sessions:
     def bound(self, limit: int, ttl_s: float) -> None:
         self._kept.bound(limit, ttl_s)
 
-    def look(self, call: Call, snapshot: Snapshot) -> Held | None:
+    def look(self, call: Call, snapshot: Snapshot, *, used: bool = True) -> Held | None:
         """The conversation that ``call`` goes on with, if it is known."""
         if not self._kept.limit or not _goes_on(call):
             return None
-        kept = self._kept.get(key_of(call))
+        kept = self._kept.get(key_of(call), used=used)
         if kept is None or kept.held.model not in snapshot.models:
             return None
         since = self._now() - snapshot.config.sessions.cache_ttl_s
