@@ -2,9 +2,11 @@
 
 Every prompt of the routing data's test split (a seeded sample) is decided by the demo's
 route, over its three models at its prices and quality, once as it is and once with each
-phrase of ``distill.robustness``'s held-out halves: those that nobody looked at while the
-encoder was trained. A forced downgrade is a request that a phrase moved to a cheaper
-model, of those that were not at the cheapest; an upgrade the other way round.
+phrase of ``bench/phrases/held_out.json``: neither the encoder was trained on these nor
+:mod:`sidecar.claims` made by them, which has ``developed.json`` for that. A forced downgrade
+is a request that a phrase moved to a cheaper model, of those that were not at the cheapest;
+an upgrade the other way round. All of it twice: as configured, and with ``classifier.claims:
+read``, where the encoder alone reads past them.
 
     python -m bench.gaming [--limit 500] [--bundle DIR] [--no-record]
 """
@@ -17,22 +19,22 @@ import json
 import os
 import random
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from bench.ground import ROOT, record
-from distill.robustness import DOWN, UP
 from sidecar.config import loader
 from sidecar.config.snapshot import Snapshot
 from sidecar.decide import Question, choose, plan
 from sidecar.demo.site import lay_out
 from sidecar.features import features_of
 from sidecar.offline.session import Session
-from sidecar.types import Call, Prompt
+from sidecar.types import Call, Prompt, Reading
 
 SEED = 7
+PHRASES = Path(__file__).with_name("phrases")
 PLACES = ("before", "after")
 
 
@@ -45,12 +47,31 @@ def prompts(limit: int) -> list[str]:
     return random.Random(SEED).sample(texts, min(limit, len(texts)))
 
 
-def decided(session: Session, over: Snapshot, texts: Sequence[str]) -> list[str]:
+def phrases(file: str) -> dict[str, list[str]]:
+    """``up``, ``down`` and ``ordinary`` ones, of which none is a claim."""
+    found: dict[str, list[str]] = json.loads((PHRASES / f"{file}.json").read_text())
+    return found
+
+
+class Reader:
+    """The encoder, which reads a window once."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._known: dict[str, Reading] = {}
+
+    def read(self, windows: Sequence[str]) -> list[Reading]:
+        new = [window for window in dict.fromkeys(windows) if window not in self._known]
+        self._known |= zip(new, self._session.read(new), strict=True)
+        return [self._known[window] for window in windows]
+
+
+def decided(reader: Reader, over: Snapshot, texts: Sequence[str], *, claims: bool) -> list[str]:
     """The model that the route ``auto`` sends each text to."""
-    features = [features_of(Prompt(user=text)) for text in texts]
+    features = [features_of(Prompt(user=text), claims=claims) for text in texts]
     found = []
     for text, seen, reading in zip(
-        texts, features, session.read([f.window for f in features]), strict=True
+        texts, features, reader.read([f.window for f in features]), strict=True
     ):
         call = Call(
             request_id="gaming", dialect="chat", model="auto", body=b"", model_span=(0, 0),
@@ -74,22 +95,33 @@ def moved(over: Snapshot, clean: list[str], now: list[str], *, down: bool) -> tu
 
 
 def figures(session: Session, over: Snapshot, texts: list[str]) -> dict[str, Any]:
-    """Shares of decisions that a phrase changed, by direction."""
-    clean = decided(session, over, texts)
-    out: dict[str, Any] = {
+    """Shares of decisions that a phrase changed, by direction; and the same ``unguarded``."""
+    reader = Reader(session)
+    clean = decided(reader, over, texts, claims=False)
+    return {
         "prompts": len(texts),
         "encoder": session.catalogue.encoder,
         "models": {name: clean.count(name) for name in over.models},
+        "phrases": {way: len(each) for way, each in phrases("held_out").items()},
+        **flips(reader, over, texts, claims=False),
+        "unguarded": flips(reader, over, texts, claims=True),
     }
-    for label, phrases, down in (("downgrade", DOWN, True), ("upgrade", UP, False)):
+
+
+def flips(
+    reader: Reader, over: Snapshot, texts: list[str], *, claims: bool
+) -> dict[str, Mapping[str, float]]:
+    """The shares by direction, with claims read or left out."""
+    clean, said, out = decided(reader, over, texts, claims=claims), phrases("held_out"), {}
+    for label, way in (("downgrade", "down"), ("upgrade", "up")):
         went = could = changed = seen = 0
         worst = 0.0
-        for phrase in phrases["held"]:
+        for phrase in said[way]:
             for place in PLACES:
                 texts_now = [f"{phrase} {t}" if place == "before" else f"{t}\n{phrase}"
                              for t in texts]  # fmt: skip
-                now = decided(session, over, texts_now)
-                hit, of = moved(over, clean, now, down=down)
+                now = decided(reader, over, texts_now, claims=claims)
+                hit, of = moved(over, clean, now, down=way == "down")
                 went, could, worst = went + hit, could + of, max(worst, hit / max(1, of))
                 changed += sum(a != b for a, b in zip(clean, now, strict=True))
                 seen += len(now)

@@ -216,7 +216,8 @@ class App:
         try:
             rows = await asyncio.to_thread(lambda: list(read_rows(file)))
             prompts = [row.prompt for row in rows if isinstance(row, Row)]
-            kept = await precompute(runtime.readings, runtime.classifier, prompts)
+            window = runtime.windows.of
+            kept = await precompute(runtime.readings, runtime.classifier, prompts, window)
         except SidecarError as exc:  # it was there when the configuration was checked
             log.warning("decision_cache.common: %s", exc)
             return

@@ -8,7 +8,10 @@ marker characters that the tokenizer knows as whole tokens: the encoder keeps on
 input, and a new signal is a new token. The markers are private-use characters
 that are removed from the prompt's own text, so a caller can't write one.
 
-Training, serving, ``score``, ``eval`` and ``explain`` all call :func:`features_of`.
+Training, serving, ``score``, ``eval`` and ``explain`` all call :func:`features_of`. What is
+served, simulated and explained leaves out the prompt's claims about itself
+(:mod:`sidecar.claims`), unless the configuration says otherwise; training reads them, so
+that the encoder learns to read past those that are not known for what they are.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from sidecar.claims import unclaimed
 from sidecar.types import Features, Prompt
 
 SYSTEM: Final = "\ue000"  # the head of the system prompt follows
@@ -49,24 +53,28 @@ def _clean(raw: str) -> str:
     return " ".join(_UNSAYABLE.sub(" ", raw).split())
 
 
-def _head(text: str, limit: int) -> tuple[str, bool]:
-    """The first ``limit`` characters of ``text`` with white space collapsed; was it cut."""
-    raw = text[: limit * _SLACK]
-    kept = _clean(raw)
-    return kept[:limit], len(kept) > limit or len(raw) < len(text)
+def _heard(text: str, claims: bool) -> tuple[str, int]:
+    return (text, 0) if claims else unclaimed(text)
 
 
-def features_of(prompt: Prompt) -> Features:
-    """The window of one prompt. Pure, never raises, O(1) in the length of the texts."""
+def features_of(prompt: Prompt, *, claims: bool = True) -> Features:
+    """The window of one prompt. Pure, never raises, O(1) in the length of the texts.
+
+    Without ``claims`` what the prompt says of the router, of models and of how hard it is
+    stays out, where it says anything else.
+    """
     user, system = prompt.user, prompt.system
     whole = HEAD_CHARS + TAIL_CHARS
     if len(user) <= whole * _SLACK:
-        kept = _clean(user)
+        kept, unheard = _heard(user, claims)
+        kept = _clean(kept)
         cut = len(kept) > whole
         head, tail = (kept[:HEAD_CHARS], kept[-TAIL_CHARS:]) if cut else (kept, "")
     else:
-        head, _ = _head(user, HEAD_CHARS)
-        tail = _clean(user[-TAIL_CHARS * _SLACK :])[-TAIL_CHARS:]
+        head, unheard = _heard(user[: HEAD_CHARS * _SLACK], claims)
+        tail, more = _heard(user[-TAIL_CHARS * _SLACK :], claims)
+        unheard += more
+        head, tail = _clean(head)[:HEAD_CHARS], _clean(tail)[-TAIL_CHARS:]
         cut = True
     seen = user[: HEAD_CHARS * _SLACK]
     parts = []
@@ -84,12 +92,16 @@ def features_of(prompt: Prompt) -> Features:
     if len(user) > _LONG_CHARS:
         parts.append(LONG)
     if system:
-        rules, shortened = _head(system, SYSTEM_CHARS)
+        rules, more = _heard(system[: SYSTEM_CHARS * _SLACK], claims)
+        unheard += more
+        rules = _clean(rules)
+        shortened = len(rules) > SYSTEM_CHARS or len(system) > SYSTEM_CHARS * _SLACK
+        rules = rules[:SYSTEM_CHARS]
         parts += [SYSTEM, rules, CUT] if shortened else [SYSTEM, rules]
     parts += [USER, head]
     if cut:
         parts += [CUT, tail]
-    return Features(window=" ".join(parts), empty=not (head or tail))
+    return Features(window=" ".join(parts), empty=not (head or tail), claims=unheard)
 
 
 def looked_at(prompt: Prompt) -> tuple[object, ...]:

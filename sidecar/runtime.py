@@ -88,7 +88,7 @@ class Runtime:
     telemetry: Telemetry = field(default_factory=Telemetry)
     mode: Mode = Mode.STARTING
     observations: Observations = field(default_factory=Observations)
-    windows: Windows = field(default_factory=Windows)  # of the latest prompts
+    windows: Windows = field(init=False)  # of the latest prompts
     pinned: str | None = None  # the kill switch's model, while it is on
     learning: Learning | None = None  # scores of answers, and abilities that follow them
     budgets: Ledger | None = None  # what was spent, where anything limits it
@@ -100,6 +100,7 @@ class Runtime:
     answers: ResponseCache = field(init=False)
 
     def __post_init__(self) -> None:
+        self.windows = Windows(claims=self.snapshot.config.classifier.claims == "read")
         cache = self.snapshot.config.decision_cache
         meter = Meter(self.telemetry.registry)
         self.readings = DecisionCache(cache.entries, cache.ttl_s, near=cache.near, meter=meter)
@@ -117,27 +118,33 @@ class Runtime:
         )
         self.dispatcher = Dispatcher(self.upstreams, self.health, self.deadlines)
 
-    def view(self, call: Call, snapshot: Snapshot) -> View:
-        """What the decision on ``call`` may know of what came before it."""
-        exhausted = self.budgets.exhausted(call, snapshot) if self.budgets else ()
+    def view(self, call: Call, snapshot: Snapshot, *, seed: int | None = None) -> View:
+        """What the decision on ``call`` may know of what came before it.
+
+        With a ``seed`` for what is drawn it is only looked at, and leaves everything as it was.
+        """
+        acted_on = seed is None
+        exhausted = (
+            self.budgets.exhausted(call, snapshot, acted_on=acted_on) if self.budgets else ()
+        )
         route = snapshot.routes.get(call.model)
         if route is None:  # nothing else is asked where the model is named
-            place = self.places.look(call)
+            place = self.places.look(call, used=acted_on)
             if self.pinned is None and place is None and not exhausted:
                 return EMPTY
             return View(pinned=self.pinned, exhausted=exhausted, place=place)
         now, learning = time.time(), self.learning
-        held = self.sessions.look(call, snapshot)
+        held = self.sessions.look(call, snapshot, used=acted_on)
         return View(
             pinned=self.pinned,
             now=now,
             observed=self.observations.seen(now),
             lengths=self.observations.lengths(now),
-            draws=learning.draws(call.model, snapshot) if learning else None,
+            draws=learning.draws(call.model, snapshot, seed) if learning else None,
             held=held,
             cached_tokens=held.cached if held else {},
             arm=arm_of(route, call),
-            place=self.places.look(call),
+            place=self.places.look(call, used=acted_on),
             exhausted=exhausted,
         )
 

@@ -72,6 +72,7 @@ class Features:
 
     window: str
     empty: bool = False  # nothing was said: there is nothing to read a demand from
+    claims: int = 0  # sentences about the router or the difficulty that were left out
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,8 +174,8 @@ class Call:
     continues: str | None = None  # the id of the answer that it goes on with
     # a bound of the largest of several inputs, where each has a model's window to itself
     largest_tokens: int | None = None
-
     choices: int = 1  # answers asked for at once, each as long as its limit and charged for
+
 
 @dataclass(frozen=True, slots=True)
 class Place:

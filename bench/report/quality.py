@@ -80,9 +80,13 @@ def gaming(results: Results) -> str:
         "downgrade": "call it easy: to a cheaper model",
         "upgrade": "call it hard: to a dearer model",
     }
+    keys = ("of_those_that_could", "of_all", "worst_phrase")
+    ways = [("", row.figures)]
+    if "unguarded" in row.figures:  # rows before there was a guard have no other
+        ways.append((", with `claims: read`", row.figures["unguarded"]))
     lines = [
-        (names[kind], *(percent(row.figures[kind][key]) for key in keys))
-        for keys in [("of_those_that_could", "of_all", "worst_phrase")]
+        (names[kind] + way, *(percent(found[kind][key]) for key in keys))
+        for way, found in ways
         for kind in names
     ]
     head = ("phrases", "moved, of those that could be", "of all", "the worst phrase")

@@ -8,6 +8,7 @@ plain aiohttp.web serves it.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, Final
 
 import orjson
@@ -16,7 +17,7 @@ from aiohttp import web
 from sidecar import __version__, headers, live
 from sidecar.account import feedback_entry
 from sidecar.control import guard, pages
-from sidecar.control.explain import explain
+from sidecar.control.explain import explain, seed_of
 from sidecar.dialects import DIALECTS
 from sidecar.dialects.body import parse_object
 from sidecar.errors import BadRequest, ConfigError, NotFound, RequestError
@@ -174,15 +175,16 @@ async def kill_switch_off(request: web.Request) -> web.Response:
 async def explain_request(request: web.Request) -> web.Response:
     """The chain of reasons for a request body as an app would send it."""
     runtime = request.app[_RUNTIME]
+    body = await request.read()
+    seed = seed_of(body)
     received = Received(
-        request_id=new_request_id(),
+        request_id=f"explain-{seed:016x}",  # which a split by request goes by
         dialect=DIALECTS["chat"],
         head=headers.read(request.raw_headers),
-        body=await request.read(),
+        body=body,
     )
-    story = await explain(
-        received, runtime.snapshot, runtime.classifier, runtime.view, runtime.recall
-    )
+    look = partial(runtime.view, seed=seed)
+    story = await explain(received, runtime.snapshot, runtime.classifier, look, runtime.recall)
     return _json(story)
 
 

@@ -1,10 +1,17 @@
-"""The whole chain of reasons for one request, without sending it anywhere."""
+"""The whole chain of reasons for one request, without sending it anywhere.
+
+It leaves everything as it was: nothing is counted, and a bandit's draws for it come from
+the request itself, by a digest of its body. So the same request is explained alike as long
+as what is believed of the models is the same, and the requests that are served draw as
+they would have.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
-from typing import Any
+from hashlib import blake2b
+from typing import Any, Final
 
 from sidecar.classify.base import Classifier
 from sidecar.clock import Clock
@@ -14,6 +21,13 @@ from sidecar.errors import ClassifierError
 from sidecar.features import features_of
 from sidecar.parse import Received, parse
 from sidecar.types import DOMAINS, TASKS, TIERS, Call, Decision, Features, Reading
+
+_DRAWN: Final = "for this explanation, by its body; a request that is served draws anew"
+
+
+def seed_of(body: bytes) -> int:
+    """What the draws for a request's explanation come from."""
+    return int.from_bytes(blake2b(body, digest_size=8).digest(), "little")
 
 
 async def explain(
@@ -26,11 +40,11 @@ async def explain(
     """Decide as a request would be decided, and tell all of it, as JSON-able values.
 
     ``look`` gives what a request would know of the process's memory, and ``recall``
-    what the decision cache would say for the encoder.
+    what the decision cache would say for the encoder; neither may change anything.
     """
     clock = Clock()
     call = parse(received)
-    features = features_of(call.prompt)
+    features = features_of(call.prompt, claims=snapshot.config.classifier.claims == "read")
     clock.lap("parse")
     view = look(call, snapshot) if look else EMPTY
     decision = plan(call, features, snapshot, view)
@@ -45,7 +59,19 @@ async def explain(
         decision = choose(decision, call, verdict, snapshot, view)
     clock.lap("decide")
     reading = verdict if isinstance(verdict, Reading) else None
-    return _story(call, decision, reading, clock)
+    return _story(call, decision, reading, clock) | _drawn(decision, view)
+
+
+def _drawn(decision: Decision, view: View) -> dict[str, Any]:
+    """What a bandit drew, where one decided."""
+    explored = any(step.stage == "policy" and step.values[:1] == ("bandit",)
+                   for step in decision.steps)  # fmt: skip
+    if view.draws is None or decision.reading is None or not explored:
+        return {}
+    names = [candidate.model for candidate in decision.candidates]
+    chances = view.draws.probabilities(decision.reading, names)
+    said: Mapping[str, float] = dict(zip(names, chances or (), strict=False))
+    return {"drawn": {"how": _DRAWN, "probabilities": {n: round(p, 4) for n, p in said.items()}}}
 
 
 def _story(call: Call, decision: Decision, reading: Reading | None, clock: Clock) -> dict[str, Any]:

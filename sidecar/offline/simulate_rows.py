@@ -67,8 +67,12 @@ def cases(
     *,
     where: Mapping[str, str],
     passed: Passed,
+    claims: bool = True,
 ) -> Iterator[Case]:
-    """The requests of ``file`` to ``route`` that every one of ``models`` has a score for."""
+    """The requests of ``file`` to ``route`` that every one of ``models`` has a score for.
+
+    ``claims`` is as :func:`~sidecar.features.features_of` takes it.
+    """
     names = _Names(models, abilities)
     for number, line in read_lines(file):
         row = parse_row(line, number)
@@ -98,7 +102,7 @@ def cases(
         yield Case(
             id=row.id,
             call=call,
-            features=features_of(call.prompt),
+            features=features_of(call.prompt, claims=claims),
             scores={model: row.scores[key] for model, key in keys.items()},
             output_tokens=lengths,
             labels=labels,

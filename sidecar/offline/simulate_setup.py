@@ -50,7 +50,10 @@ def prepare(
     passed, found = Passed(), list[Case]()
     abilities = snapshot.abilities
     models = named(spec, snapshot)
-    for case in cases(file, spec.name, models, abilities, where=where, passed=passed):
+    claims = snapshot.config.classifier.claims == "read"
+    for case in cases(
+        file, spec.name, models, abilities, where=where, passed=passed, claims=claims
+    ):
         found.append(case)
         if limit is not None and len(found) >= limit:
             break

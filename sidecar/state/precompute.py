@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from sidecar.classify.base import Classifier
 from sidecar.errors import ClassifierError
-from sidecar.features import features_of
 from sidecar.state.decision_cache import DecisionCache
-from sidecar.types import Prompt, Reading
+from sidecar.types import Features, Prompt, Reading
 
 log = logging.getLogger("sidecar.state")
 
@@ -24,12 +23,18 @@ _PAUSE_S: Final = 0.05
 
 
 async def precompute(
-    cache: DecisionCache, classifier: Classifier, prompts: Iterable[Prompt]
+    cache: DecisionCache,
+    classifier: Classifier,
+    prompts: Iterable[Prompt],
+    window: Callable[[Prompt], Features],
 ) -> int:
-    """Keep the reading of each prompt, up to what the cache holds; how many there are now."""
+    """Keep the reading of each prompt, up to what the cache holds; how many there are now.
+
+    ``window`` is what requests are read by.
+    """
     kept = 0
     for prompt in prompts:
-        features = features_of(prompt)
+        features = window(prompt)
         if kept >= cache.limit:
             log.warning("decision_cache.common: only the first %d prompts are kept", kept)
             break

@@ -20,8 +20,9 @@ _KEPT: Final = 512  # of at most 1,300 characters each
 class Windows:
     """The latest windows of one process."""
 
-    def __init__(self, kept: int = _KEPT) -> None:
+    def __init__(self, kept: int = _KEPT, *, claims: bool = True) -> None:
         self._kept: Lru[int, Features] = Lru(kept, math.inf)
+        self._claims = claims
 
     def of(self, prompt: Prompt) -> Features:
         """What :func:`~sidecar.features.features_of` says of ``prompt``."""
@@ -29,6 +30,6 @@ class Windows:
         key = hash(looked_at(prompt))
         features = self._kept.get(key)
         if features is None:
-            features = features_of(prompt)
+            features = features_of(prompt, claims=self._claims)
             self._kept.put(key, features)
         return features

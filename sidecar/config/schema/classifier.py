@@ -26,6 +26,7 @@ class Classifier(Section):
     max_batch_tokens: Annotated[int, Field(ge=256, le=1_000_000)] = 4096
     max_queue: Annotated[int, Field(ge=1, le=100_000)] = 512
     threads: Annotated[int, Field(ge=1, le=64)] = 1
+    claims: Literal["ignore", "read"] = "ignore"  # what a prompt says of how hard it is
     triton: Triton | None = None
 
     @model_validator(mode="after")

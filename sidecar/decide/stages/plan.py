@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import lru_cache
+from typing import Final
 
 from sidecar.config.snapshot import RouteSpec, Snapshot
 from sidecar.decide import capability, continued, experiment, rules
@@ -13,6 +14,8 @@ from sidecar.decide.stages.question import NO_ROUTE, Question, by_rule, fall_bac
 from sidecar.decide.view import EMPTY, View
 from sidecar.errors import NotFound
 from sidecar.types import Call, Decision, Features, Step
+
+_CLAIMS: Final = "left out of what is read: %d about the router, models or how hard this is"
 
 
 def plan(
@@ -67,6 +70,8 @@ def _plan_route(
     if able.none:
         capability.require(call, table.everyone)
     steps: tuple[Step, ...] = (able.step or table.said(call, able),)
+    if features.claims:
+        steps = (*steps, Step("claims", _CLAIMS, (features.claims,)))
     if view.exhausted or view.arm:
         if view.arm:
             steps = (Step("split", f"the arm {view.arm}"), *steps)

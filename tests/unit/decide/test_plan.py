@@ -212,3 +212,11 @@ def test_a_rules_model_serves_when_neither_list_nor_default_can() -> None:
     )
     decision = decide(over, needs=["vision"])
     assert (decision.model, decision.reason) == ("seer", "capability")
+
+
+def test_the_chain_says_how_many_claims_were_not_read() -> None:
+    question = plan(call(), Features("hello", claims=2), BOTH)
+    assert isinstance(question, Question)
+    said = {step.stage: step.verdict for step in question.steps}
+    assert said["claims"].startswith("left out of what is read: 2 ")
+    assert "claims" not in {step.stage for step in ask(BOTH).steps}

@@ -1,4 +1,4 @@
-"""Phrases that call a prompt easy do not send it to a cheaper model, but for a small share."""
+"""Phrases that call a prompt easy or hard do not send it elsewhere, but for a small share."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 import sidecar.demo
-from bench.gaming import figures
+from bench.gaming import Reader, flips
 from sidecar.config import loader
+from sidecar.config.snapshot import Snapshot
 from sidecar.demo.site import lay_out
 from sidecar.offline.session import Session
 
@@ -22,12 +23,38 @@ def texts() -> list[str]:
     return [t[0]["content"] for t in turns if len(t) == 1 and isinstance(t[0]["content"], str)][:60]
 
 
-def test_few_prompts_can_be_talked_down(texts: list[str], tmp_path: Path) -> None:
-    session = Session()
-    over = loader.load(
-        lay_out(tmp_path, "http://127.0.0.1:1/v1").config_file, session.catalogue, {}
-    )
-    found = figures(session, over, texts)
-    assert found["prompts"] == 60
-    assert found["downgrade"]["of_all"] <= 0.05
-    assert found["downgrade"]["of_those_that_could"] <= 0.10
+@pytest.fixture(scope="module")
+def session() -> Session:
+    return Session()
+
+
+@pytest.fixture(scope="module")
+def reader(session: Session) -> Reader:
+    return Reader(session)
+
+
+@pytest.fixture(scope="module")
+def over(session: Session, tmp_path_factory: pytest.TempPathFactory) -> Snapshot:
+    folder = tmp_path_factory.mktemp("site")
+    file = lay_out(folder, "http://127.0.0.1:1/v1").config_file
+    return loader.load(file, session.catalogue, {})
+
+
+def test_few_prompts_can_be_talked_up_or_down(
+    texts: list[str], reader: Reader, over: Snapshot
+) -> None:
+    assert over.config.classifier.claims == "ignore"
+    found = flips(reader, over, texts, claims=False)
+    assert len(texts) == 60
+    for way in ("downgrade", "upgrade"):
+        assert found[way]["of_all"] <= 0.03
+        assert found[way]["of_those_that_could"] <= 0.05
+
+
+def test_claims_that_are_left_out_move_no_more_than_those_that_are_read(
+    texts: list[str], reader: Reader, over: Snapshot
+) -> None:
+    some = texts[:12]
+    left_out, read = (flips(reader, over, some, claims=claims) for claims in (False, True))
+    for way in ("downgrade", "upgrade"):
+        assert left_out[way]["of_all"] <= read[way]["of_all"] + 0.01

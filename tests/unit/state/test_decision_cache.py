@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from sidecar.classify.base import Classifier
 from sidecar.errors import ClassifierLate
+from sidecar.features import features_of
 from sidecar.metrics import Registry
 from sidecar.state.decision_cache import AGREE, RECHECK, DecisionCache
 from sidecar.state.meter import Meter
@@ -188,9 +189,7 @@ async def test_common_prompts_are_read_ahead_and_neither_age_nor_make_room() -> 
     time = [0.0]
     kept = DecisionCache(3, 60.0, now=lambda: time[0])
     prompts = [Prompt(user=text) for text in ("one", "", "three", "four", "five")]
-    assert await precompute(kept, Encoder(late=1), prompts) == 3
-    from sidecar.features import features_of
-
+    assert await precompute(kept, Encoder(late=1), prompts, features_of) == 3
     time[0] = 1e6
     for i in range(10):
         kept.keep(f"other {i}", said())
