@@ -36,6 +36,8 @@ def error_answer(
     if isinstance(exc, UpstreamsFailed | BudgetExhausted):
         head["x-should-retry"] = "false"
     speaker = dialect or DIALECTS["chat"]
+    if speaker.family == "anthropic":  # whose clients look for it under this name
+        head["request-id"] = request_id
     return head, speaker.error(exc, request_id)
 
 

@@ -243,6 +243,7 @@ async def test_what_is_not_served_is_refused_in_anthropics_shape_too(
     said: Any = caught.value.body
     assert (said["type"], said["error"]["type"]) == ("error", "not_found_error")
     assert said["request_id"].startswith("req_")
+    assert caught.value.request_id == said["request_id"]
 
 
 async def test_a_dialect_no_model_speaks_is_refused_with_a_sentence(
