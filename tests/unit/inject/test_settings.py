@@ -29,7 +29,7 @@ def test_every_fault_is_told_with_its_line(tmp_path: Path) -> None:
     faults = [each.removeprefix(f"{tmp_path}/") for each in caught.value.faults]
     assert faults[0].startswith("settings.yaml:1: imagee: unknown key; did you mean 'image'?")
     assert faults[1].startswith("settings.yaml:2: port: ")
-    assert faults[2].startswith("settings.yaml:4: resources.cpu_limit: ")
+    assert faults[2].startswith("settings.yaml:4: resources.cpu_limit: write a quantity such as")
 
 
 @pytest.mark.parametrize("text", ["- a", "image: [", "port: yes", "secret: A_B"])
