@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
+from distill.padding import neutral
 from sidecar.types import Prompt
 
 PREAMBLES = (
@@ -128,59 +129,6 @@ SYSTEMS = (
     "Today's date is Monday. The user's language is English.",
     "Act as an impartial analyst. Cite the given text only.",
 )
-_SUBJECTS = (
-    "the office",
-    "our team",
-    "the garden",
-    "the town",
-    "the library",
-    "this page",
-    "the weather",
-    "the road",
-    "a neighbour",
-    "the market",
-    "the schedule",
-    "the train",
-    "the river",
-    "the shop",
-    "my cousin",
-    "the museum",
-    "the committee",
-    "the morning",
-    "the kitchen",
-    "the newsletter",
-)
-_VERBS = (
-    "was quiet",
-    "opened early",
-    "has a new door",
-    "stays the same",
-    "looked fine",
-    "was painted",
-    "moved a little",
-    "is near the park",
-    "has been cleaned",
-    "was mentioned",
-    "closed at six",
-    "was full of people",
-    "is blue",
-    "arrived late",
-    "was kept as before",
-    "will be announced",
-)
-_TAILS = (
-    "today",
-    "last week",
-    "as usual",
-    "for some time",
-    "in the afternoon",
-    "after the rain",
-    "without any change",
-    "near the station",
-    "according to the note",
-    "and nobody minded",
-    "",
-)
 _OPTION = re.compile(r"^\s*\(?([A-J])[.):]\s+(.+)$", re.MULTILINE)
 
 
@@ -194,40 +142,6 @@ def claim(rng: random.Random, easy: bool) -> str:
     text = rng.choice(_CLAIM).format(w=word, a=article, who=who)
     text = text[0].upper() + text[1:] if rng.random() < 0.8 else text
     return text.rstrip(".") + "!" if rng.random() < 0.15 else text
-
-
-def neutral(rng: random.Random, characters: int, sentences: Sequence[str] = ()) -> str:
-    """Text that asks nothing, of about that many characters.
-
-    Half of it is made here and half drawn from ``sentences``, where there are any.
-    """
-    out: list[str] = []
-    size = 0
-    drawn = bool(sentences) and rng.random() < 0.6
-    while size < characters:
-        if drawn:
-            out.append(rng.choice(sentences))
-        else:
-            words = f"{rng.choice(_SUBJECTS)} {rng.choice(_VERBS)} {rng.choice(_TAILS)}".strip()
-            out.append(words[0].upper() + words[1:] + ".")
-        size += len(out[-1]) + 1
-    return " ".join(out)
-
-
-_STATEMENT = re.compile(
-    r"(?<=[.!] )(?:The|He|She|It|They|In|His|Her|Its|This|A|An|There)\b[^.?!\n:]{25,140}\.(?= )"
-)
-
-
-def statements(texts: Iterable[str], count: int = 4000) -> tuple[str, ...]:
-    """Up to ``count`` plain statements out of passages that some prompts carry."""
-    found: dict[str, None] = {}
-    for text in texts:
-        if len(text) > 400:
-            found |= dict.fromkeys(_STATEMENT.findall(text)[:3])
-        if len(found) >= count:
-            break
-    return tuple(found)
 
 
 def typos(rng: random.Random, text: str, rate: float) -> str:

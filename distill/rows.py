@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from distill import ordinary, synthetic, variants
-from distill.augment import augment, statements
+from distill.augment import augment
 from distill.common import NEVER, SCORED, work_dir
+from distill.padding import statements
 from distill.placement import place
 from distill.strange import strange
 from sidecar.encoder.tokens import cut_middle

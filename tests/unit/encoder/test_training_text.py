@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 
-from distill import augment, ordinary, placement, robustness, strange, synthetic
+from distill import augment, ordinary, padding, placement, robustness, strange, synthetic
 from sidecar.features import features_of
 from sidecar.types import DOMAINS, TASKS, TIERS
 
@@ -93,13 +93,24 @@ def test_questions_with_few_answers_are_given_no_place() -> None:
 
 def test_padding_is_drawn_from_statements_and_asks_nothing() -> None:
     passage = "It rained. The town lies on the northern bank of the river. Why? " * 20
-    sentences = augment.statements([passage, "short"])
+    sentences = padding.statements([passage, "short"])
     assert sentences == ("The town lies on the northern bank of the river.",)
     rng = random.Random(0)
     for _ in range(20):
-        pad = augment.neutral(rng, 300, sentences)
-        assert 300 <= len(pad) < 500
+        pad = padding.neutral(rng, 300, sentences)
+        assert 299 <= len(pad) < 500  # the last space is not counted out
         assert "?" not in pad
+
+
+def test_padding_is_of_many_kinds_and_shares_no_sentence_with_what_judges_it() -> None:
+    rng = random.Random(1)
+    made = {padding.sentence(rng) for _ in range(4000)}
+    assert len(made) > 3800
+    judged = {part.strip() for part in robustness.NEUTRAL.split(".") if part.strip()}
+    assert not {text.rstrip(".") for text in made} & judged
+    pads = [padding.neutral(rng, 900) for _ in range(60)]
+    again = [len({*pad.split(". ")}) < len(pad.split(". ")) / 2 for pad in pads]
+    assert 5 < sum(again) < 40, "some paragraphs repeat themselves, and some do not"
 
 
 def test_claims_of_ease_and_of_difficulty_are_many_and_distinct() -> None:
