@@ -105,7 +105,7 @@ def test_padding_is_drawn_from_statements_and_asks_nothing() -> None:
 def test_padding_is_of_many_kinds_and_shares_no_sentence_with_what_judges_it() -> None:
     rng = random.Random(1)
     made = {padding.sentence(rng) for _ in range(4000)}
-    assert len(made) > 3800
+    assert len(made) > 3500
     judged = {part.strip() for part in robustness.NEUTRAL.split(".") if part.strip()}
     assert not {text.rstrip(".") for text in made} & judged
     pads = [padding.neutral(rng, 900) for _ in range(60)]
