@@ -58,6 +58,7 @@ class Attempt:
     strip: UsageStrip | None  # where the router asked for a count that the app did not
     failures: tuple[Failure, ...]  # attempts before this one
     _replica: Replica
+    refusal: bool = False  # an upstream's own error, for nobody had an answer
 
     def close(self) -> None:
         """The answer is over, or nobody waits for it any more. To be called once."""

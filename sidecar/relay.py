@@ -47,7 +47,8 @@ class Relay:
                 self._answer.finish(attempt.held)
             else:
                 await self._copy(deadlines)
-            self._ended = "complete" if attempt.response.status < 400 else "refused"
+            refused = attempt.refusal or attempt.response.status >= 400
+            self._ended = "refused" if refused else "complete"
         except HangUp:
             return
         except UpstreamError as exc:

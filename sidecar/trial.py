@@ -7,6 +7,7 @@ failed, the latest refusal is kept, for when nobody answers, and why each did.
 
 from __future__ import annotations
 
+import re
 import time
 from dataclasses import replace
 from typing import Final
@@ -23,6 +24,9 @@ from sidecar.upstream.base import Upstreams
 from sidecar.upstream.health import Health, retry_after
 
 _RETRIED: Final = frozenset({408, 429})  # and 500 up
+# A whole answer that is an error, whatever its status says: some gateways have sent their
+# 200 before they know. Of either API, by its first key, which in an answer is another.
+_ERROR: Final = re.compile(rb'\s*\{\s*("error"\s*:\s*[{"]|"type"\s*:\s*"error")')
 
 
 class Trial:
@@ -101,7 +105,8 @@ class Trial:
             health.ended(replica)
             raise
         status = attempt.response.status
-        if status < 500 and status not in _RETRIED:
+        failed = attempt.ended and status < 300 and _ERROR.match(attempt.held) is not None
+        if status < 500 and status not in _RETRIED and not failed:
             health.answered(replica)
             self.drop_refusal()
             return attempt
@@ -109,7 +114,8 @@ class Trial:
         health.failed(replica, time.monotonic(), wait_s)
         self.drop_refusal()
         self._refusal, self._refused_at = attempt, len(self.failures)
-        self.failures.append(Failure(model.name, f"status {status}"))
+        why = f"an error with status {status}" if failed else f"status {status}"
+        self.failures.append(Failure(model.name, why))
         return None
 
     async def checked(self, attempt: Attempt, rules: Cascade) -> Attempt | None:
@@ -181,7 +187,7 @@ class Trial:
         if self._refusal is not None:
             at = self._refused_at
             beside = (*self.failures[:at], *self.failures[at + 1 :])  # those after it too
-            return replace(self._refusal, failures=beside)
+            return replace(self._refusal, failures=beside, refusal=True)
         fault = self._fault
         assert fault is not None  # at least one candidate was asked
         raise UpstreamsFailed(

@@ -329,7 +329,7 @@ def cost(call: Call, decision: Decision, outcome: Outcome, snapshot: Snapshot) -
     if outcome.ended == "hang-up" and outcome.first_byte_ms is None:
         usd = price.cost(call, model, 0.0, EMPTY)
         return total.plus(Amount(usd, call.input_tokens))
-    if outcome.status >= 300:
+    if outcome.status >= 300 or outcome.ended == "refused":
         return total
     reading = decision.reading
     output = price.usual_output(reading, reading.task if reading else "", EMPTY)

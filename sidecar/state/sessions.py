@@ -87,7 +87,7 @@ class Sessions:
         self, call: Call, decision: Decision, outcome: Outcome, snapshot: Snapshot
     ) -> None:
         """What a turn came to. One without an answer leaves everything as it was."""
-        if not self._kept.limit or outcome.status >= 400 or outcome.ended == "failed":
+        if not self._kept.limit or outcome.status >= 400 or outcome.ended in {"failed", "refused"}:
             return
         if call.model not in snapshot.routes or not _is_talk(call):
             return

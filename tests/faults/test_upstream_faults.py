@@ -88,6 +88,8 @@ ALWAYS: dict[str, Script] = {
     "two lengths": raw(JSON_HEAD + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\n{}"),
     "an empty body": answer(b""),
     "no content": answer(b"", "204 No Content"),
+    "an error with status 200": answer(b'{ "error": {"message": "overloaded", "code": 502}}'),
+    "an error of Anthropic's with status 200": answer(b'{"type":"error","error":{}}'),
 }
 HALF = orjson.dumps(ANSWER)[:-9]
 CHUNKED = JSON_HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
@@ -208,6 +210,23 @@ async def test_when_all_fail_the_last_upstreams_own_error_is_the_answer(
     # and both were asked, whoever's error it is
     counted = sidecar.app.runtime.telemetry.exposition().decode()
     assert 'router_attempts_failed_total{model="large"} 1.0' in counted
+
+
+async def test_an_error_with_status_200_is_passed_on_where_nobody_answers_and_not_kept(
+    start: Start, config: dict[str, object], upstream: RawUpstream, second: RawUpstream
+) -> None:
+    config["routes"]["auto"]["response_cache"] = {"sampled": True}  # type: ignore[index]
+    config["budgets"] = {"all": {"per": "all", "period": "day", "usd": 1.0}}
+    upstream.script = second.script = answer(b'{"error":{"message":"overloaded"}}')
+    sidecar = await start(config)
+    for _ in range(2):
+        reply = await ask(sidecar)
+        assert (reply.status, reply.body) == (200, b'{"error":{"message":"overloaded"}}')
+        assert reply.header("x-router-reason") == ["fallback:1"]
+    assert len(second.seen) == 2  # the second was no kept answer
+    books = sidecar.app.runtime.budgets
+    assert books is not None
+    assert books.table()[0]["subjects"] == []  # and cost nothing
 
 
 @pytest.mark.parametrize(
