@@ -8,26 +8,41 @@ puts ``TARGET`` first on the path (or copies it over an installed package) runs 
 program for less CPU; docs/benchmarks.md has the figures. Nothing needs it: the image of the
 sidecar is built with it, a checkout runs from its sources.
 
-mypyc compiles what mypy checks; types that a module declares become checks at run time.
+mypyc compiles what mypy checks; types that a module declares become checks at run time. It
+does not see what ``dataclasses`` makes at import, which is Python source again: to make its
+instances was a seventh of what a request cost. So the ``__init__`` of each dataclass that is
+plain or of :mod:`sidecar.frozen` is written out in the copy, whose classes are no longer frozen
+even to mypy: who checked the sources has seen to that.
+
 Takes a C compiler, some minutes of one core, and mypy in the interpreter that runs this.
 """
 
 from __future__ import annotations
 
 import argparse
+import ast
 import os
 import shutil
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 HERE = Path(__file__).resolve().parent.parent
 PACKAGES = ("decide", "decide/policies", "decide/stages", "dialects", "state", "upstream")
 MODULES = (
-    "account", "attempt", "caller", "clock", "dispatch", "downstream", "headers", "hints",
-    "incoming", "ingress", "known_head", "metrics", "parse", "pipeline", "recent", "relay",
-    "replay", "request", "room", "runtime", "shadow", "sse", "tap", "telemetry", "types",
+    "account", "attempt", "caller", "clock", "dispatch", "downstream", "drift", "headers",
+    "hints", "incoming", "ingress", "known_head", "metrics", "parse", "pipeline", "recent",
+    "relay", "replay", "request", "room", "runtime", "shadow", "sse", "tap", "telemetry", "types",
 )  # fmt: skip
+
+_SEAM: Final = "from sidecar.frozen import dataclass\n"
+_PLAIN: Final = "from dataclasses import dataclass\n"
+_WRITTEN: Final = {  # how a class was made, and how it is made of what was written out
+    "dataclass(frozen=True, slots=True)": "@dataclass(slots=True, unsafe_hash=True, init=False)\n",
+    "dataclass(slots=True)": "@dataclass(slots=True, init=False)\n",
+}
 
 
 def modules(package: Path) -> list[Path]:
@@ -53,6 +68,8 @@ def build(target: Path, jobs: int) -> int:
     shutil.copytree(HERE / "sidecar", package, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(HERE / "pyproject.toml", target)
     os.chdir(target)
+    for file in modules(package):
+        file.write_text(written_out(file.read_text()))
     chosen = [str(file.relative_to(target)) for file in modules(package)]
     # of what they import only the types matter, and what is not installed has none
     flags = ["--follow-imports=silent", "--ignore-missing-imports"]
@@ -71,6 +88,60 @@ def build(target: Path, jobs: int) -> int:
     if without:
         raise SystemExit(f"not compiled: {', '.join(without)}")
     return len(chosen)
+
+
+def written_out(source: str) -> str:
+    """``source`` with the ``__init__`` of its dataclasses, but for those that are frozen by the
+    standard library and those that do more than set their fields."""
+    lines = source.splitlines(keepends=True)
+    ours = _SEAM in source
+    for node in reversed(ast.parse(source).body):  # so that what is before keeps its place
+        if not isinstance(node, ast.ClassDef) or len(node.decorator_list) != 1:
+            continue
+        made = ast.unparse(node.decorator_list[0])
+        own = [each.name for each in node.body if isinstance(each, ast.FunctionDef)]
+        if made not in _WRITTEN or "__post_init__" in own or ("frozen" in made and not ours):
+            continue
+        fields = [each for each in node.body if isinstance(each, ast.AnnAssign)]
+        lines[fields[-1].end_lineno : fields[-1].end_lineno] = _init(fields)
+        lines[node.decorator_list[0].lineno - 1] = _WRITTEN[made]
+    return "".join(lines).replace(_SEAM, _PLAIN)
+
+
+def _init(fields: list[ast.AnnAssign]) -> Iterator[str]:
+    """The lines of the ``__init__`` that ``dataclasses`` would make of ``fields``."""
+    yield "\n    def __init__(\n        self,\n"
+    sets: list[str] = []
+    for each in fields:
+        name, kind = ast.unparse(each.target), ast.unparse(each.annotation)
+        default, factory = _default(each.value)
+        if factory is not None:
+            yield f"        {name}: {kind} | None = None,\n"
+            sets.append(f"        self.{name} = ({factory})() if {name} is None else {name}\n")
+            continue
+        yield (
+            f"        {name}: {kind},\n"
+            if default is None
+            else f"        {name}: {kind} = {default},\n"
+        )
+        sets.append(f"        self.{name} = {name}\n")
+    yield "    ) -> None:\n"
+    yield from sets
+
+
+def _default(value: ast.expr | None) -> tuple[str | None, str | None]:
+    """A field's default, and what makes one, as source."""
+    if value is None:
+        return None, None
+    if not (isinstance(value, ast.Call) and ast.unparse(value.func) == "field"):
+        return ast.unparse(value), None
+    said = {each.arg: ast.unparse(each.value) for each in value.keywords}
+    unknown = said.keys() - {"default", "default_factory", "repr", "hash", "compare"}
+    if unknown:
+        raise SystemExit(
+            f"field({', '.join(map(str, unknown))}=...) has no place in a written __init__"
+        )
+    return said.get("default"), said.get("default_factory")
 
 
 def main() -> None:
