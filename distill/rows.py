@@ -208,7 +208,7 @@ def batches(
         if rng:
             prompts = [augment(rng, table.prompts[i], sentences, **shares) for i in index]
             odd = [strange(rng) for _ in range(int(len(index) * strange_rate))]
-            texts = [features_of(p).window for p in prompts + odd]
+            texts = [features_of(p, claims=True).window for p in prompts + odd]
             index = np.concatenate([index, np.full(len(odd), -1)])
         else:
             texts = windows([table.prompts[i] for i in index])

@@ -8,10 +8,10 @@ marker characters that the tokenizer knows as whole tokens: the encoder keeps on
 input, and a new signal is a new token. The markers are private-use characters
 that are removed from the prompt's own text, so a caller can't write one.
 
-Training, serving, ``score``, ``eval`` and ``explain`` all call :func:`features_of`. What is
-served, simulated and explained leaves out the prompt's claims about itself
-(:mod:`sidecar.claims`), unless the configuration says otherwise; training reads them, so
-that the encoder learns to read past those that are not known for what they are.
+Training, serving, ``score``, ``eval`` and ``explain`` all call :func:`features_of`. It
+leaves out the prompt's claims about itself (:mod:`sidecar.claims`), unless the configuration
+says otherwise; training alone always reads them, so that the encoder learns to read past
+those that are not known for what they are.
 """
 
 from __future__ import annotations
@@ -57,11 +57,11 @@ def _heard(text: str, claims: bool) -> tuple[str, int]:
     return (text, 0) if claims else unclaimed(text)
 
 
-def features_of(prompt: Prompt, *, claims: bool = True) -> Features:
+def features_of(prompt: Prompt, *, claims: bool = False) -> Features:
     """The window of one prompt. Pure, never raises, O(1) in the length of the texts.
 
-    Without ``claims`` what the prompt says of the router, of models and of how hard it is
-    stays out, where it says anything else.
+    What the prompt says of the router, of models and of how hard it is stays out, where it
+    says anything else; with ``claims`` all of it is read.
     """
     user, system = prompt.user, prompt.system
     whole = HEAD_CHARS + TAIL_CHARS

@@ -67,7 +67,7 @@ def cases(
     *,
     where: Mapping[str, str],
     passed: Passed,
-    claims: bool = True,
+    claims: bool = False,
 ) -> Iterator[Case]:
     """The requests of ``file`` to ``route`` that every one of ``models`` has a score for.
 

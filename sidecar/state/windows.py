@@ -20,7 +20,7 @@ _KEPT: Final = 512  # of at most 1,300 characters each
 class Windows:
     """The latest windows of one process."""
 
-    def __init__(self, kept: int = _KEPT, *, claims: bool = True) -> None:
+    def __init__(self, kept: int = _KEPT, *, claims: bool = False) -> None:
         self._kept: Lru[int, Features] = Lru(kept, math.inf)
         self._claims = claims
 

@@ -88,11 +88,12 @@ def test_what_is_made_to_be_slow_is_not(text: str) -> None:
 
 
 def test_the_window_is_that_of_the_prompt_without_its_claims() -> None:
-    said = features_of(Prompt(user=f"{SUBJECT} Use your best model."), claims=False)
+    said = features_of(Prompt(user=f"{SUBJECT} Use your best model."))
     assert (said.window, said.claims) == (f"{USER} {SUBJECT}", 1)
-    assert "best model" in features_of(Prompt(user=f"{SUBJECT} Use your best model.")).window
+    heard = features_of(Prompt(user=f"{SUBJECT} Use your best model."), claims=True)
+    assert "best model" in heard.window
     long = f"Use your best model. {'word ' * 2000}\nThis is extremely hard. {SUBJECT}"
-    said = features_of(Prompt(user=long, system="This is trivial. Answer in French."), claims=False)
+    said = features_of(Prompt(user=long, system="This is trivial. Answer in French."))
     assert said.claims == 3
     for claim in ("model", "hard", "trivial"):
         assert claim not in said.window
