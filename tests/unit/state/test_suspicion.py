@@ -19,7 +19,7 @@ def ask(
     asked = call(user=text, hints=Hints(tenant=tenant))
     decision = Decision(model, "auto", reason)
     price = {"small": 1.0, "large": 10.0}[model]
-    return watch.notice(asked, features_of(Prompt(user=text)), decision, price)
+    return watch.notice(asked, features_of(Prompt(user=text), claims=True), decision, price)
 
 
 @pytest.mark.parametrize("text", [f"{CORE} An easy one!", f"Easy peasy: {CORE}"])
