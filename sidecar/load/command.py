@@ -87,6 +87,8 @@ def show(done: Done, page: Path) -> None:
     out.print(table)
     for why, count in sorted(done.summary.errors.items(), key=lambda item: -item[1]):
         out.print(Text.assemble((str(count), "red"), f" failed: {why}"))
+    for note in _report.doubts(done.summary):
+        out.print(Text(note, "yellow"), soft_wrap=True)
     missed = [v.objective for v in done.summary.verdicts if not v.met]
     if missed:
         out.print(Text.assemble(("missed: ", "red"), ", ".join(missed)), soft_wrap=True)

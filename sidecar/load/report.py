@@ -100,7 +100,7 @@ def story(plan: Plan, summary: Summary, where: str, when: str, machine: str) -> 
     if summary.direct_errors:
         counts = _counts(summary.direct_errors)
         tables.append(Table("What failed of the direct requests", ("why", "requests"), counts))
-    notes = list(_doubts(summary))
+    notes = list(doubts(summary))
     return Story(
         verdict=f"{len(missed)} of {len(summary.verdicts)} objectives missed"
         if missed
@@ -117,7 +117,7 @@ def story(plan: Plan, summary: Summary, where: str, when: str, machine: str) -> 
     )
 
 
-def _doubts(summary: Summary) -> Iterator[str]:
+def doubts(summary: Summary) -> Iterator[str]:
     """What a reader should know before believing a figure."""
     if summary.late is not None and summary.late.p99 > 5:
         yield (
@@ -133,7 +133,7 @@ def _doubts(summary: Summary) -> Iterator[str]:
     if read and (late := summary.readings.get(NONE_IN_TIME, 0)) > _FEW * read:
         yield (
             f"{late / read:.0%} of the decisions had no reading in time: their route's default "
-            "answered, and they took the deadline's time and not the encoder's."
+            "answered, and what that took is no time of the encoder's."
         )
     if summary.without_price:
         yield (

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from sidecar.load import report
+from sidecar.load import command, report
 from sidecar.load.client import Sample
 from sidecar.load.plan import Objectives, Plan, Price, Target
 from sidecar.load.run import DIRECT, ROUTED, Leg
@@ -79,7 +80,9 @@ def test_an_objective_that_was_not_measured_is_missed() -> None:
     assert (verdict.found, verdict.met) == (None, False)
 
 
-def test_what_a_cache_remembered_is_told_apart_from_what_the_encoder_read() -> None:
+def test_what_a_cache_remembered_is_told_apart_from_what_the_encoder_read(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     ways = {
         "encoder": {"stages": frozenset({"parse", "classify", "decide"}), "decision_ms": 4.0},
         "cache": {"stages": frozenset({"parse", "cache", "decide"}), "decision_ms": 0.2},
@@ -95,6 +98,9 @@ def test_what_a_cache_remembered_is_told_apart_from_what_the_encoder_read() -> N
     told = report.story(plan(decision_p99_ms=10), summary, "here", "now", "a machine")
     assert any("25% of the decisions rest on a reading that a cache" in n for n in told.notes)
     assert any("25% of the decisions had no reading in time" in n for n in told.notes)
+    done = command.Done(plan(decision_p99_ms=10), "here", "now", tuple(over), summary)
+    command.show(done, Path("report.html"))
+    assert "had no reading in time" in capsys.readouterr().out  # who reads no report is told too
     # a deployment that says nothing of its stages is not said to need none
     silent = summarise(plan(decision_p99_ms=10), [Leg(ROUTED, 0, (sample(100),))])
     assert silent.readings == {}
