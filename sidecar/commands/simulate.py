@@ -6,9 +6,11 @@ import argparse
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from sidecar.errors import DataError
+
+_KEPT: Final = 0.97  # the share of always-strong's score that a suggestion keeps
 
 
 def register(subparsers: Any) -> None:
@@ -39,7 +41,9 @@ def register(subparsers: Any) -> None:
         action="store_true",
         help="find the cheapest route that keeps --quality, and show the evidence",
     )
-    command.add_argument("--quality", type=float, default=0.97, metavar="SHARE")
+    command.add_argument(
+        "--quality", type=float, metavar="SHARE", help="with --suggest: what it keeps (0.97)"
+    )
     command.add_argument("--output", type=Path, metavar="FILE", help="for the suggested config")
     command.add_argument(
         "--check-hit", type=_share, metavar="SHARE",
@@ -75,6 +79,9 @@ def run(args: argparse.Namespace) -> int:
     from sidecar.offline.simulate_rows import conditions  # noqa: PLC0415
     from sidecar.offline.simulate_setup import mixed, prepare, study  # noqa: PLC0415
 
+    for option in ("quality", "output"):
+        if not args.suggest and getattr(args, option) is not None:
+            raise DataError(f"--{option} is of --suggest: a route is simulated as it is configured")
     if args.plot:
         need_matplotlib()
     where = conditions(args.where)
@@ -103,7 +110,7 @@ def run(args: argparse.Namespace) -> int:
 def _suggest(args: argparse.Namespace, setup: Any, played: Any) -> int:
     from sidecar.offline.simulate_suggest import suggest, written  # noqa: PLC0415
 
-    found = suggest(played, args.quality)
+    found = suggest(played, _KEPT if args.quality is None else args.quality)
     text = written(found, args.config, setup.route.name, args.output)
     if args.output is not None:
         try:

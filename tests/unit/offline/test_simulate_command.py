@@ -279,6 +279,8 @@ def test_a_suggestion_written_elsewhere_names_the_same_files(
         (["{unscored}"], "1 lack one of the scores"),
         (["{file}", "--mix", "field"], "--mix needs rows of every `tier`"),
         (["{file}", "--suggest", "--quality", "7"], "--quality is a share"),
+        (["{file}", "--output", "{tmp}/o.yaml"], "--output is of --suggest"),
+        (["{file}", "--quality", "0.9"], "--quality is of --suggest"),
         (["{few}", "--suggest"], "--suggest needs at least 200 rows, not 20"),
         (["{hopeless}", "--suggest"], "huge scores 0 on all of these rows"),
         (["{many}", "--suggest", "--output", "{tmp}/none/o.yaml"], "can't write"),
