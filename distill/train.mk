@@ -43,13 +43,14 @@ train: $(VENV)/.train $(VENV)/.teacher ## train, calibrate, evaluate and export 
 	  --rate 6e-4 --steps 4000 --padded 0.4 --claimed 0.35
 	$(STAGE).distil --threads $(THREADS) $(LARGE) --name wider --start-from clad --beside 80000 \
 	  --rate 8e-4 --steps 9000 --padded 0.4 --claimed 0.35
-	$(STAGE).calibrate --name wider
-	$(STAGE).evaluate --name wider
-	$(STAGE).export --name wider
+	$(STAGE).average --name steady --of clad --of wider
+	$(STAGE).calibrate --name steady
+	$(STAGE).evaluate --name steady
+	$(STAGE).export --name steady
 	$(STAGE).robustness --limit 500 --to $(DISTILL_WORK)/robustness.json
 	$(STAGE).fidelity --limit 800 --to $(DISTILL_WORK)/fidelity.json
-	$(STAGE).report --name wider
-	$(STAGE).card --name wider
+	$(STAGE).report --name steady
+	$(STAGE).card --name steady
 
 train-smoke: $(VENV)/.train ## the same on 300 rows, in under a minute
 	rm -rf .work/smoke

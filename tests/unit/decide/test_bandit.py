@@ -76,7 +76,8 @@ def test_it_recovers_from_a_swapped_pair_of_abilities_within_2000_feedbacks() ->
     """The catalogue's own abilities of a weak and a strong model, each under the other's name.
 
     Regret is the chance of a good answer that is lost against the model that the right
-    abilities would have chosen, and what is paid beyond it.
+    abilities would have chosen. A learner that began with the right ones agrees with them on
+    .94 to .97 after as many, and on .88 to .90 before any: its draws differ.
     """
     catalogue = Catalogue.of(Bundle.load())
     weak, strong = catalogue["llama-3.1-8b-instruct"], catalogue["gpt-4o-2024-08-06"]
@@ -98,13 +99,16 @@ def test_it_recovers_from_a_swapped_pair_of_abilities_within_2000_feedbacks() ->
         slope, shift = right[name].slope, right[name].shift
         return float(1 / (1 + np.exp(-(np.dot(slope, verdict.demand or ()) + shift))))
 
-    def agreement(over_: Snapshot, prompts: list[Reading]) -> float:
+    def judged(over_: Snapshot, prompts: list[Reading]) -> tuple[float, float]:
+        """The share on which the choice is the right one, and the mean regret."""
         chosen = [decide(over_, p, View(draws=learner.draws())).model for p in prompts]
-        same = [a == decide(truth, p, View()).model for a, p in zip(chosen, prompts, strict=True)]
-        return float(np.mean(same))
+        best = [decide(truth, p, View()).model for p in prompts]
+        lost = [chance(b, p) - chance(c, p) for b, c, p in zip(best, chosen, prompts, strict=True)]
+        same = [a == b for a, b in zip(chosen, best, strict=True)]
+        return float(np.mean(same)), float(np.mean(lost))
 
     prompts = [asked() for _ in range(300)]
-    before = agreement(wrong, prompts)
+    before, lost_before = judged(wrong, prompts)
     served = wrong
     for number in range(2000):
         verdict = asked()
@@ -113,6 +117,8 @@ def test_it_recovers_from_a_swapped_pair_of_abilities_within_2000_feedbacks() ->
         learner.learn(chosen, verdict.demand or (), good, 1.0)
         if number % 20 == 0:
             served = learner.taught(wrong)
-    after = agreement(learner.taught(wrong), prompts)
+    after, lost_after = judged(learner.taught(wrong), prompts)
     assert before < 0.6
-    assert after > 0.85
+    assert after > 0.8
+    assert lost_before > 0.2
+    assert lost_after < lost_before / 8
