@@ -42,8 +42,8 @@ _LONG_CHARS: Final = 8_000
 # Controls, lone surrogates, private use (our markers among it), zero-width and
 # bidirectional marks: none carries a demand, all can break a tokenizer.
 _UNSAYABLE: Final = re.compile(
-    "[\x00-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff"
-    "\ud800-\udfff\ue000-\uf8ff\U000f0000-\U0010ffff]+"
+    r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff"
+    r"\ud800-\udfff\ue000-\uf8ff\U000f0000-\U0010ffff]+"
 )
 # Substrings rather than a pattern: linear whatever the text, and good enough for a hint.
 _CODE: Final = ("```", ";\n", "{\n", "):\n", "def ", "#include", "</", "SELECT ", "=> ", "();")

@@ -12,6 +12,7 @@ from typing import Final
 
 from sidecar.dialects.base import Dialect, Event
 from sidecar.dialects.body import usage_at_end
+from sidecar.known_event import KnownEvent
 from sidecar.sse import Framer
 from sidecar.types import Usage
 
@@ -27,6 +28,7 @@ class StreamTap:
     def __init__(self, dialect: Dialect, choices: int = 1) -> None:
         self._dialect = dialect
         self._framer = Framer()
+        self._known = KnownEvent()
         self._choices = choices  # answers that come side by side, each with an end of its own
         self._finished: set[int] = set()  # which of them are whole
         self._last = b""  # the latest of the stream that was whole
@@ -49,9 +51,15 @@ class StreamTap:
         tells, framer = self._dialect.tells, self._framer
         # Once content flows, only an event that could end the stream or count it is worth
         # reading, and whole events without such a one not even worth framing.
-        if self.content and chunk.endswith(b"\n\n") and not framer.held and not tells(chunk):
-            self._last = chunk
-            return
+        if self.content and not framer.held:
+            if self._known.again(chunk):
+                self._last = chunk
+                return
+            if chunk.endswith(b"\n\n") and not tells(chunk):
+                if self._last.endswith(b"\n\n"):  # else it was an event's data, and no piece
+                    self._known.learn(self._last, chunk)
+                self._last = chunk
+                return
         events = framer.feed(chunk)
         if framer.large:
             self._glimpse()

@@ -66,6 +66,10 @@ class Candidates(Sequence[Candidate]):
             )
         return self._waits
 
+    def chance(self, model: str) -> float | None:
+        """The probability of ``model``, where it is one of these; no row is made for it."""
+        return self.probabilities[self.names.index(model)] if model in self.names else None
+
     def only(self, places: Sequence[int]) -> Candidates:
         """Those at ``places``, in that order."""
         rel, waits = self.reliabilities, self.waits

@@ -149,6 +149,10 @@ def _trimmed(body: bytes, start: int, end: int) -> tuple[int, int]:
 
 def _value_at(body: bytes, start: int) -> tuple[int, int]:
     """The span of the string value that begins at or after ``start``."""
+    first = body.find(b'"', start)
+    last = body.find(b'"', first + 1)
+    if body.find(b"\\", first, last) < 0:
+        return first, last + 1
     match = _TOKEN.search(body, start)
     assert match is not None  # the caller parsed the body: a value stands here
     return match.span()

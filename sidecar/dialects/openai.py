@@ -13,6 +13,7 @@ from sidecar.dialects.reading import completion_usage
 from sidecar.errors import RequestError
 from sidecar.types import Edit, Usage
 
+_KEY: Final = b'"usage"'
 _COUNTS: Final = re.compile(rb'"usage"\s*:\s*\{')
 _NO_CHOICE: Final[frozenset[int]] = frozenset()
 _FINISHES: Final = re.compile(rb'"finish_reason"\s*:\s*"')
@@ -89,7 +90,19 @@ class Completion(OpenAI):
 
 
 def answer_usage(answer: bytes) -> dict[str, Any] | None:
-    """The usage object of a whole answer, if it has one."""
+    """The usage object of a whole answer, if it has one.
+
+    It stands near the end, so that end is read first: where it is all of an object but its
+    beginning, the key is of the answer itself, whatever came before it.
+    """
+    at = answer.rfind(_KEY)
+    if at > 0:
+        try:
+            usage = orjson.loads(b"{" + answer[at:])["usage"]
+        except orjson.JSONDecodeError:  # it stands deeper, or is a word of the text
+            pass
+        else:
+            return usage if isinstance(usage, dict) else None
     try:
         usage = orjson.loads(answer)["usage"]
     except (orjson.JSONDecodeError, KeyError, TypeError):

@@ -269,6 +269,24 @@ def test_router_headers_stand_once() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    "ms", [0.0, 0.0004, 0.004, 0.0051, 0.0996, 0.996, 1.005, 9.9951, 10.0, 60_000.126, 3.6e9]
+)
+def test_times_are_written_to_the_places_that_they_were_rounded_to(ms: float) -> None:
+    clock = Clock()
+    clock.laps = {"parse": ms}
+    said = dict(
+        pairs(headers.of_router(call(), Decision("m", "r", "policy"), "m", "policy", clock))
+    )
+    decision, timing = (
+        said["x-router-decision-ms"],
+        said["Server-Timing"].removeprefix("parse;dur="),
+    )
+    assert (len(decision.partition(".")[2]), len(timing.partition(".")[2])) == (3, 2)
+    assert float(decision) == pytest.approx(ms, abs=0.000501)
+    assert float(timing) == pytest.approx(ms, abs=0.00501)
+
+
 def test_a_candidate_of_no_probability_is_told_without_one() -> None:
     candidates = (Candidate("small", None, 0.001), Candidate("large", 0.5, 0.002))
     decision = Decision("small", "auto", "policy", candidates=candidates)

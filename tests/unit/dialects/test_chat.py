@@ -316,3 +316,35 @@ def test_an_error_in_a_stream_is_one_event() -> None:
 def test_usage_of_an_answer() -> None:
     answer = b'{"usage":{"prompt_tokens":3,"completion_tokens":4,"prompt_tokens_details":null}}'
     assert CHAT.usage(answer) == Usage(3, None, 4)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b'{"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":4}}',
+        b'{"choices":[],"usage" :\n{"prompt_tokens":3,"completion_tokens":4} , "tier":"x"}\n',
+        b'{"usage":{"prompt_tokens":3,"completion_tokens":4},"choices":[{"usage":{}}]}',
+        b'{"usage":{"prompt_tokens":3,"completion_tokens":4},"choices":["usage"]}',
+        b'{"usage":{"prompt_tokens":3,"completion_tokens":4},"x":"\\"usage\\":{}}"}',
+        b'{"usage":{"prompt_tokens":9},"usage":{"prompt_tokens":3,"completion_tokens":4}}',
+        b'{"x":{"usage":{"prompt_tokens":9}},"usage":{"prompt_tokens":3,"completion_tokens":4}}',
+        b'{"\\u0075sage":{"prompt_tokens":3,"completion_tokens":4},"x":{"usage":{}}}',
+    ],
+)
+def test_the_usage_is_the_answers_own_wherever_it_stands(answer: bytes) -> None:
+    assert CHAT.usage(answer) == Usage(3, None, 4)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b'{"choices":[{"usage":{"prompt_tokens":3}}]}',
+        b'{"x":"\\"usage\\":{\\"prompt_tokens\\":3}}"}',
+        b'{"choices":[],"usage":{"prompt_tokens":3',
+        b'{"choices":[],"usage":null}',
+        b'{"choices":[],"usage":[3]}',
+        b'["usage"]',
+    ],
+)
+def test_what_is_no_usage_of_the_answer_is_unknown(answer: bytes) -> None:
+    assert CHAT.usage(answer) == Usage()
