@@ -34,7 +34,11 @@ class KnownEvent:
         return _WITHIN.fullmatch(piece, len(before), len(piece) - len(after)) is not None
 
     def learn(self, one: bytes, other: bytes) -> None:
-        """Note two pieces that follow each other, and have nothing that is looked for."""
+        """Note two pieces that follow each other, end their events, and hold nothing that is
+        looked for."""
+        if one == other:  # which part of it is text is not known yet
+            self._before, self._after = other[:-2], other[-2:]
+            return
         if self._tries == _TRIES:
             return
         self._tries += 1

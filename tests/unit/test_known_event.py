@@ -50,6 +50,17 @@ def test_what_differs_elsewhere_is_looked_at(other: bytes) -> None:
     assert not taught().again(other)
 
 
+def test_of_two_that_are_alike_only_the_same_is_known_until_another_comes() -> None:
+    known = KnownEvent()
+    known.learn(piece(b"ha"), piece(b"ha"))
+    assert known.again(piece(b"ha"))
+    assert not known.again(piece(b"he"))
+    assert not known.again(piece(b"ha") + b"data: [DONE]")
+    assert not known.again(piece(b"ha") + b"data: [DONE]\n\n")
+    known.learn(piece(b"ha"), piece(b"he"))
+    assert known.again(piece(b"other"))
+
+
 def test_pieces_that_differ_in_two_places_are_never_known() -> None:
     known = KnownEvent()
     for number in range(5):
