@@ -114,6 +114,11 @@ class Mix(raw.Load):
             f"{content}"
         ).encode()
 
+    def is_whole(self, head: bytes, body: bytes) -> bool:
+        """Of every API the part that its whole answers have."""
+        ends = (b'"output"', b'"choices"', b"[DONE]")
+        return head.startswith(b"HTTP/1.1 200") and any(end in body for end in ends)
+
     async def send(self, requests: int) -> None:
         """So many more; RuntimeError if one of them failed."""
         self.left, self.open = requests, self.clients

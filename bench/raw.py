@@ -143,7 +143,7 @@ class Client(asyncio.Protocol):
         elif not body.endswith(END):
             return
         # whoever cuts an answer short has less to do: that is no answer
-        self.load.errors += self.load.whole not in body
+        self.load.errors += not self.load.is_whole(head, body)
         now = time.perf_counter()
         self.load.total.append((now - self.began) * 1e3)
         self.load.to_first.append((self.first - self.began) * 1e3)
@@ -189,6 +189,10 @@ class Load:
         self.errors = 0
         self.total: list[float] = []
         self.to_first: list[float] = []
+
+    def is_whole(self, head: bytes, body: bytes) -> bool:
+        """Whether an answer is one, and has its end."""
+        return head.startswith(b"HTTP/1.1 200") and self.whole in body
 
     def finished(self) -> None:
         self.open -= 1
