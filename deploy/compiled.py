@@ -32,9 +32,10 @@ from typing import Final
 HERE = Path(__file__).resolve().parent.parent
 PACKAGES = ("decide", "decide/policies", "decide/stages", "dialects", "state", "upstream")
 MODULES = (
-    "account", "attempt", "caller", "clock", "dispatch", "downstream", "drift", "headers",
-    "hints", "incoming", "ingress", "known_head", "metrics", "parse", "pipeline", "recent",
-    "relay", "replay", "request", "room", "runtime", "shadow", "sse", "tap", "telemetry", "types",
+    "account", "attempt", "caller", "claims", "clock", "config/snapshot", "dispatch", "downstream",
+    "drift", "features", "headers", "hedge", "hints", "incoming", "ingress", "known_event",
+    "known_head", "metrics", "parse", "pipeline", "recent", "refusal", "relay",
+    "replay", "request", "room", "runtime", "shadow", "sse", "tap", "telemetry", "trial", "types",
 )  # fmt: skip
 
 _SEAM: Final = "from sidecar.frozen import dataclass\n"
