@@ -28,6 +28,7 @@ _NOTE: Final = (
     "The models are mocks on 127.0.0.1: routing, tokens, bill and latency are real, the "
     "answers are not. With --keep it all stays up for a client of your own."
 )
+_MANY_LATE: Final = 0.1  # of the requests: then the table shows the machine
 _REASONS: Final = {
     "policy": "the cheapest that is likely to suffice",
     "capability": "the only one with what it needs",
@@ -142,6 +143,10 @@ def render(console: Console, summary: Summary, examples: Sequence[Example], site
     console.print(_models(console, summary, site))
     console.print()
     console.print(_figures(summary))
+    late = dict(summary.reasons).get("deadline", 0)
+    if late > _MANY_LATE * summary.requests:
+        console.print()
+        console.print(Text(_late(late, summary.requests), style="yellow"))
     if examples:
         console.print()
         console.print(_examples(examples, console.width))
@@ -150,6 +155,15 @@ def render(console: Console, summary: Summary, examples: Sequence[Example], site
         console.print(_faults(summary))
     console.print()
     console.print(Text(_NOTE, style="dim"))
+
+
+def _late(late: int, requests: int) -> str:
+    return (
+        f"{late / requests:.0%} of the requests had no reading in time and went to the default, "
+        "the dearest model: this machine is busy, or slow to wake between requests, and that "
+        "takes from the savings. Try again when nothing else runs; in a configuration of your "
+        "own, classifier.deadline_ms says how long a reading is waited for."
+    )
 
 
 def _models(console: Console, summary: Summary, site: Site) -> Table:

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 import yaml
 
@@ -32,6 +33,7 @@ from sidecar.encoder.abilities import Catalogue
 from sidecar.encoder.bundle import Bundle
 from sidecar.load import plan as slo
 from tests.conftest import Start, config_for
+from tests.support.raw_upstream import MESSAGE, RawUpstream, answer
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -171,11 +173,17 @@ def test_what_is_json_is_json(block: Block) -> None:
 
 @pytest.mark.parametrize("block", of("python"), ids=str)
 async def test_what_is_python_runs_against_a_sidecar(
-    block: Block, start: Start, tmp_path: Path
+    block: Block, start: Start, tmp_path: Path, upstream: RawUpstream
 ) -> None:
     models = [MockModel("tiny-1"), MockModel("huge-1")]
     async with MockUpstream(models, speed=0) as mock:
-        sidecar = await start(config_for(mock.url))
+        config: dict[str, Any] = config_for(mock.url)
+        if "from anthropic" in block.text:  # which APIs models speak is their upstream's
+            upstream.script = answer(orjson.dumps(MESSAGE))
+            config = config_for(upstream.url)
+            for each in config["upstreams"].values():
+                each["dialect"] = "anthropic"
+        sidecar = await start(config)
         script = tmp_path / "block.py"
         here = sidecar.url.removesuffix("/v1")
         script.write_text(block.text.replace("http://127.0.0.1:8080", here))
@@ -185,7 +193,7 @@ async def test_what_is_python_runs_against_a_sidecar(
         async with asyncio.timeout(90):
             out, _ = await process.communicate()
         assert process.returncode == 0, out.decode()
-        assert mock.served
+        assert mock.served or upstream.seen
 
 
 def test_the_files_that_documents_link_to_are_there() -> None:

@@ -132,6 +132,7 @@ def script(page: Path, ports: dict[str, str], request_id: str) -> str:
             done.append(SERVED.format(line=command, admin=admin))
             continue
         command = command.replace("127.0.0.1:9090", ports["admin"])
+        command = command.replace("127.0.0.1:8080", ports["app"])
         # a machine that is busy may miss an objective: 1 is an answer too
         done.append(f"{{ {command}; }} || [ $? -eq 1 ]" if "--slo" in command else command)
     return "\n".join(done) + "\n"

@@ -57,6 +57,15 @@ def test_nothing_answered_is_no_division_by_nothing(site: Site) -> None:
     _shown(summary, site, 80)
 
 
+def test_many_late_readings_are_said_to_be_the_machines(site: Site) -> None:
+    fine, late = result("llama-3.1-8b"), result("gpt-4o", reason="deadline")
+    few = report.summarise([*[fine] * 95, *[late] * 5], site, 1.0, "onnx")
+    many = report.summarise([*[fine] * 80, *[late] * 20], site, 1.0, "onnx")
+    assert "no reading in time and went" not in _shown(few, site, 300)
+    assert "20% of the requests had no reading in time" in _shown(many, site, 300)
+    assert "classifier.deadline_ms" in _shown(many, site, 300)
+
+
 def test_percentiles_are_of_the_nearest_rank() -> None:
     values = [float(n) for n in range(1, 201)]
     assert (percentile(values, 0.5), percentile(values, 0.99)) == (100.0, 198.0)
