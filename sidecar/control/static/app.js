@@ -77,7 +77,8 @@ function locked(fault) {
 function hint(state) {
   const route = state.routes.length ? state.routes[0].name : "auto";
   const socket = state.listen.startsWith("unix:") ? `--unix-socket ${state.listen.slice(5)} ` : "";
-  const text = `curl ${socket}http://${socket ? "localhost" : state.listen}/v1/chat/completions \\\n  -H 'Content-Type: application/json' \\\n  -d '{"model": "${route}", "messages": [{"role": "user", "content": "hi"}]}'`;
+  const host = socket ? "localhost" : state.listen;
+  const text = `curl ${socket}http://${host}/v1/chat/completions \\\n  -H 'Content-Type: application/json' \\\n  -d '{"model": "${route}", "messages": [{"role": "user", "content": "hi"}]}'`;
   if (at("hint").textContent !== text) at("hint").textContent = text;
 }
 

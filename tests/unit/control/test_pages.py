@@ -41,7 +41,7 @@ async def test_the_page_and_its_files_are_served_under_a_strict_policy(
 def test_no_file_asks_for_anything_from_elsewhere() -> None:
     for file in FILES:
         elsewhere = re.findall(r"https?://[^\s'\"`)<]+", file.read_text())
-        known = ("http://www.w3.org/", "http://${state.listen}")
+        known = ("http://www.w3.org/", "http://${host}")
         assert [url for url in elsewhere if not url.startswith(known)] == []
 
 
