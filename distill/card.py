@@ -95,7 +95,7 @@ def left_out(rows: list[dict[str, Any]], before: str) -> str:
     last = {tuple(row["without"]): row for row in rows if row.get("without")}
     if not last:
         _, found, rest = before.partition(f"\n{LEFT_OUT}\n")
-        return f"\n{LEFT_OUT}\n{rest.partition(chr(10) + '## ')[0]}" if found else ""
+        return found + rest.partition("\n## ")[0]
     lines = [
         f"\n{LEFT_OUT}\n",
         "Each line is a run of its own that never saw the source, trained far shorter than the",

@@ -206,6 +206,16 @@ def clip(module: nn.Module, most: float) -> None:
         torch._foreach_mul_(found, most / norm)
 
 
+def fitting(first: dict[str, Tensor], parts: nn.ModuleDict) -> dict[str, Tensor]:
+    """``first`` without a projection to another voice's width: that one begins anew."""
+    own = parts.state_dict()
+    return {
+        name: value
+        for name, value in first.items()
+        if not name.startswith("project.") or (name in own and own[name].shape == value.shape)
+    }
+
+
 def steppers(plan: Plan, parts: nn.ModuleDict) -> list[torch.optim.Optimizer]:
     """AdamW for everything, with tables at a rate of their own; of ``plan.matrices`` "muon",
     the blocks' matrices step by Muon (Jordan et al., 2024: the momentum made orthogonal),
@@ -275,7 +285,7 @@ def train(
     if plan.start_from and not state.exists():
         before = torch.load(work_dir() / plan.start_from / "checkpoint.pt", weights_only=True)
         first = grown(before["parts"], len(encoder.blocks))
-        parts.load_state_dict(first, strict=project is None)
+        parts.load_state_dict(fitting(first, parts), strict=project is None)
     if state.exists():
         saved = torch.load(state, weights_only=True)
         parts.load_state_dict(saved["parts"])

@@ -2,8 +2,8 @@
 
 A student that fits its rows well also learns by heart what *these* paddings look like, and
 takes any other plain text for a story to reason about (LOG.md, section 15). So there are many
-kinds: sentences made here of some ten million, statements out of passages of the training
-prompts, few or many of them, and paragraphs that repeat themselves.
+kinds: sentences made here, over a hundred million of them, statements out of passages of the
+training prompts, few or many of either, and paragraphs that repeat themselves.
 """
 
 from __future__ import annotations

