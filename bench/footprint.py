@@ -81,6 +81,7 @@ class Mix(raw.Load):
 
     def __init__(self, url: str, clients: int = CLIENTS) -> None:
         super().__init__(url, 0, clients, "auto", False)
+        self.ends = (b'"output"', b'"choices"', b"[DONE]")  # of every API here
         self._host = urllib.parse.urlsplit(url).netloc
         self.number = 0
         self.filling = False
@@ -113,11 +114,6 @@ class Mix(raw.Load):
             f"{head}Content-Type: application/json\r\nContent-Length: {len(content)}\r\n\r\n"
             f"{content}"
         ).encode()
-
-    def is_whole(self, head: bytes, body: bytes) -> bool:
-        """Of every API the part that its whole answers have."""
-        ends = (b'"output"', b'"choices"', b"[DONE]")
-        return head.startswith(b"HTTP/1.1 200") and any(end in body for end in ends)
 
     async def send(self, requests: int) -> None:
         """So many more; RuntimeError if one of them failed."""

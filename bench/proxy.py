@@ -162,19 +162,32 @@ def contenders(mock_port: int, folder: Path, only: set[str]) -> Iterator[list[Co
         yield found
 
 
-def _load(port: int, requests: int, clients: int, case: dict[str, Any]) -> dict[str, Any]:
+def loaded(
+    port: int,
+    requests: int,
+    clients: int,
+    model: str,
+    *further: str,
+    timeout_s: float | None = None,
+) -> subprocess.CompletedProcess[str]:
+    """``bench.raw``'s load at a proxy, pinned to the load's core; ``further`` are its options."""
     command = [sys.executable, "-m", "bench.raw", "load", "--url", f"http://127.0.0.1:{port}/v1"]
-    command += ["--requests", str(requests), "--clients", str(clients), "--model", case["model"]]
-    if case["stream"]:
-        command.append("--stream")
-    done = subprocess.run(
+    command += ["--requests", str(requests), "--clients", str(clients), "--model", model, *further]
+    return subprocess.run(
         command,
         cwd=ground.ROOT,
         capture_output=True,
         text=True,
-        check=True,
+        check=False,
+        timeout=timeout_s,
         preexec_fn=lambda: os.sched_setaffinity(0, LOAD_CORE),
     )
+
+
+def _load(port: int, requests: int, clients: int, case: dict[str, Any]) -> dict[str, Any]:
+    further = ["--stream"] if case["stream"] else []
+    done = loaded(port, requests, clients, case["model"], *further)
+    done.check_returncode()
     return dict(json.loads(done.stdout))
 
 

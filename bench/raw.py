@@ -182,7 +182,8 @@ class Load:
             f"User-Agent: load\r\nAccept: */*\r\n{further}"
             f"Content-Length: {len(body)}\r\n\r\n{body}"
         ).encode()
-        self.whole = b"[DONE]" if stream else b'"choices"'
+        # what a whole answer has, one of these
+        self.ends: tuple[bytes, ...] = (b"[DONE]",) if stream else (b'"choices"',)
         self.left = requests
         self.clients = clients
         self.open = clients
@@ -192,7 +193,7 @@ class Load:
 
     def is_whole(self, head: bytes, body: bytes) -> bool:
         """Whether an answer is one, and has its end."""
-        return head.startswith(b"HTTP/1.1 200") and self.whole in body
+        return head.startswith(b"HTTP/1.1 200") and any(end in body for end in self.ends)
 
     def finished(self) -> None:
         self.open -= 1

@@ -100,7 +100,7 @@ class Runtime:
     answers: ResponseCache = field(init=False)
 
     def __post_init__(self) -> None:
-        self.windows = Windows(claims=self.snapshot.config.classifier.claims == "read")
+        self.windows = Windows(claims=self.snapshot.config.classifier.reads_claims)
         cache = self.snapshot.config.decision_cache
         meter = Meter(self.telemetry.registry)
         self.readings = DecisionCache(cache.entries, cache.ttl_s, near=cache.near, meter=meter)

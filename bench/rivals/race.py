@@ -28,6 +28,7 @@ from bench.rivals.install import CannotRunError, programs, versions
 from bench.rivals.manifest import Manifest, Proxy
 
 _STREAMS = 10  # one stream for so many requests
+_LONGEST_S = 600  # of one case
 
 
 @dataclass(frozen=True)
@@ -169,26 +170,16 @@ def race(
 
 def _measure(runner: Runner, case: str, requests: int, clients: int) -> dict[str, float]:
     count = max(clients, int(requests * runner.how.share / (_STREAMS if case == "stream" else 1)))
-    command = [sys.executable, "-m", "bench.raw", "load", "--model", runner.how.model]
-    command += ["--url", f"http://127.0.0.1:{runner.port}/v1", "--requests", str(count)]
-    command += ["--clients", str(clients)]
+    further = ["--stream"] if case == "stream" else []
     for name, value in runner.headers.items():
-        command += ["--header", f"{name}: {value}"]
-    if case == "stream":
-        command.append("--stream")
+        further += ["--header", f"{name}: {value}"]
     before = runner.cpu_s()
     try:
-        done = subprocess.run(
-            command,
-            cwd=ground.ROOT,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=600,
-            preexec_fn=lambda: os.sched_setaffinity(0, proxy.LOAD_CORE),
+        done = proxy.loaded(
+            runner.port, count, clients, runner.how.model, *further, timeout_s=_LONGEST_S
         )
     except subprocess.TimeoutExpired:
-        raise CannotRunError(f"{case}: no end within 600 s") from None
+        raise CannotRunError(f"{case}: no end within {_LONGEST_S} s") from None
     if done.returncode:
         last = done.stderr.strip().splitlines()[-1:] or ["the load failed"]
         raise CannotRunError(f"{case}: {last[0][:300]}")

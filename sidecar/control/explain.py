@@ -44,7 +44,7 @@ async def explain(
     """
     clock = Clock()
     call = parse(received)
-    features = features_of(call.prompt, claims=snapshot.config.classifier.claims == "read")
+    features = features_of(call.prompt, claims=snapshot.config.classifier.reads_claims)
     clock.lap("parse")
     view = look(call, snapshot) if look else EMPTY
     decision = plan(call, features, snapshot, view)

@@ -50,7 +50,7 @@ def prepare(
     passed, found = Passed(), list[Case]()
     abilities = snapshot.abilities
     models = named(spec, snapshot)
-    claims = snapshot.config.classifier.claims == "read"
+    claims = snapshot.config.classifier.reads_claims
     for case in cases(
         file, spec.name, models, abilities, where=where, passed=passed, claims=claims
     ):

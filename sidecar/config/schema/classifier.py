@@ -29,6 +29,11 @@ class Classifier(Section):
     claims: Literal["ignore", "read"] = "ignore"  # what a prompt says of how hard it is
     triton: Triton | None = None
 
+    @property
+    def reads_claims(self) -> bool:
+        """What :func:`~sidecar.features.features_of` is told of them."""
+        return self.claims == "read"
+
     @model_validator(mode="after")
     def _a_share_of_the_deadline(self) -> Classifier:
         own = self.triton.deadline_ms if self.triton else None
