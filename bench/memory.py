@@ -29,10 +29,10 @@ from bench.decision import config, connect, prompts, send
 from sidecar import headers
 from sidecar.config import schema
 from sidecar.dialects import DIALECTS
-from sidecar.downstream import Copy
 from sidecar.encoder.bundle import Bundle
 from sidecar.encoder.model import OnnxEncoder
 from sidecar.features import features_of
+from sidecar.listen.downstream import Copy
 from sidecar.parse import Received, parse
 from sidecar.state.decision_cache import DecisionCache
 from sidecar.state.lru import Lru

@@ -30,12 +30,16 @@ from pathlib import Path
 from typing import Final
 
 HERE = Path(__file__).resolve().parent.parent
-PACKAGES = ("decide", "decide/policies", "decide/stages", "dialects", "state", "upstream")
+PACKAGES = (
+    "attempts", "decide", "decide/policies", "decide/stages", "dialects", "state", "upstream",
+)  # fmt: skip
 MODULES = (
-    "account", "attempt", "caller", "claims", "clock", "config/snapshot", "dispatch", "downstream",
-    "drift", "features", "headers", "hedge", "hints", "incoming", "ingress", "known_event",
-    "known_head", "metrics", "parse", "pipeline", "recent", "refusal", "relay",
-    "replay", "request", "room", "runtime", "shadow", "sse", "tap", "telemetry", "trial", "types",
+    "account", "claims", "clock", "config/snapshot", "dispatch", "features", "headers", "hints",
+    "ingress", "known_event", "parse", "pipeline", "relay", "replay", "runtime", "shadow", "sse",
+    "tap", "telemetry", "types",
+    "listen/caller", "listen/downstream", "listen/incoming", "listen/known_head",
+    "listen/refusal", "listen/request", "listen/room",
+    "observe/drift", "observe/metrics", "observe/recent",
 )  # fmt: skip
 
 _SEAM: Final = "from sidecar.frozen import dataclass\n"

@@ -21,28 +21,30 @@ from typing import Final
 
 from aiohttp import web
 
-from sidecar import classify, logs, sources
+from sidecar import classify
 from sidecar.classify.base import Classifier
 from sidecar.config import loader
 from sidecar.config.schema import DecisionLog
 from sidecar.config.snapshot import Snapshot
 from sidecar.control.admin import AdminRunner, admin_app, probes_app
-from sidecar.decision_log import FileSink
 from sidecar.encoder.abilities import Catalogue
 from sidecar.encoder.bundle import Bundle
 from sidecar.errors import SidecarError
 from sidecar.features import features_of
-from sidecar.fleet import Fleet, command_line, follow
 from sidecar.ingress import Ingress
-from sidecar.listener import UNIX, BindError, Listener
+from sidecar.listen.listener import UNIX, BindError, Listener
+from sidecar.observe import logs
+from sidecar.observe.decision_log import FileSink
+from sidecar.observe.tracing import Tracer
 from sidecar.offline.rows import Row, read_rows
-from sidecar.price_watch import PriceWatch
+from sidecar.reload import sources
+from sidecar.reload.fleet import Fleet, command_line, follow
+from sidecar.reload.price_watch import PriceWatch
 from sidecar.runtime import Mode, Runtime
 from sidecar.state.budgets import open_ledger
 from sidecar.state.learning import Learning
 from sidecar.state.precompute import precompute
 from sidecar.telemetry import Telemetry
-from sidecar.tracing import Tracer
 from sidecar.types import Prompt
 from sidecar.upstream.aiohttp_client import AiohttpUpstreams
 from sidecar.upstream.base import Upstreams

@@ -15,13 +15,13 @@ import time
 from collections.abc import Iterator
 from typing import Final
 
-from sidecar.attempt import Attempt, Step
+from sidecar.attempts.attempt import Attempt, Step
+from sidecar.attempts.hedge import hedged
+from sidecar.attempts.trial import Trial
 from sidecar.clock import Deadlines
 from sidecar.config.schema import Cascade
 from sidecar.config.snapshot import ModelSpec, Snapshot, UpstreamSpec
 from sidecar.decide.experiment import under
-from sidecar.hedge import hedged
-from sidecar.trial import Trial
 from sidecar.types import Call, Decision, Failure, Place
 from sidecar.upstream.base import Upstreams
 from sidecar.upstream.budget import RetryBudget

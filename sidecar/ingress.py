@@ -19,7 +19,6 @@ from sidecar import headers
 from sidecar.clock import Clock
 from sidecar.dialects import BY_PATH
 from sidecar.dialects.base import Dialect
-from sidecar.downstream import Downstream, HangUp
 from sidecar.errors import (
     BadRequest,
     BodyTooLarge,
@@ -34,12 +33,13 @@ from sidecar.errors import (
     trace,
 )
 from sidecar.headers import RequestHead
-from sidecar.incoming import Bounds
+from sidecar.listen.downstream import Downstream, HangUp
+from sidecar.listen.incoming import Bounds
+from sidecar.listen.refusal import error_answer, new_request_id, refuse_a_page
+from sidecar.listen.request import Request
+from sidecar.listen.room import SMALL, Room, most_by_memory
 from sidecar.parse import Received
 from sidecar.pipeline import handle
-from sidecar.refusal import error_answer, new_request_id, refuse_a_page
-from sidecar.request import Request
-from sidecar.room import SMALL, Room, most_by_memory
 from sidecar.runtime import Runtime
 
 log = logging.getLogger("sidecar.ingress")

@@ -19,7 +19,6 @@ from sidecar.account import Record, entry, record
 from sidecar.clock import Clock
 from sidecar.config.snapshot import Snapshot
 from sidecar.decide import choose, fall_back, plan
-from sidecar.downstream import Downstream
 from sidecar.errors import (
     ClassifierDown,
     ClassifierError,
@@ -28,13 +27,14 @@ from sidecar.errors import (
     trace,
 )
 from sidecar.headers import of_router
+from sidecar.listen.downstream import Downstream
+from sidecar.observe.tracing import Trace
 from sidecar.parse import Received, parse
 from sidecar.relay import Relay
 from sidecar.replay import decided, replay
 from sidecar.runtime import Runtime
 from sidecar.shadow import Shadow
 from sidecar.state.response_cache import Kept
-from sidecar.tracing import Trace
 from sidecar.types import Call, Decision, Failure, Features, Outcome, Reading, Usage
 
 UNREAD: Final = Features(window="", empty=True)

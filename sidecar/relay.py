@@ -11,11 +11,11 @@ from __future__ import annotations
 from collections.abc import Awaitable
 
 from sidecar import headers
-from sidecar.attempt import Attempt
+from sidecar.attempts.attempt import Attempt
 from sidecar.clock import Clock, Deadlines, Limit
 from sidecar.dialects import DIALECTS
-from sidecar.downstream import Downstream, HangUp
 from sidecar.errors import UpstreamBroken, UpstreamError, UpstreamsFailed, UpstreamTimeout
+from sidecar.listen.downstream import Downstream, HangUp
 from sidecar.tap import StreamTap
 from sidecar.types import Call, Decision, Outcome
 

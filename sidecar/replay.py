@@ -6,7 +6,7 @@ from typing import Final
 
 from sidecar import headers
 from sidecar.clock import Clock
-from sidecar.downstream import Downstream, HangUp
+from sidecar.listen.downstream import Downstream, HangUp
 from sidecar.state.response_cache import Kept
 from sidecar.types import Call, Decision, Outcome, Step, Usage
 

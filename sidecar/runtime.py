@@ -21,11 +21,12 @@ from sidecar.config.prices import repriced
 from sidecar.config.snapshot import Price, Snapshot
 from sidecar.decide.experiment import arm_of
 from sidecar.decide.view import EMPTY, View
-from sidecar.decision_log import Sink
 from sidecar.dispatch import Dispatcher
 from sidecar.encoder.abilities import Catalogue
 from sidecar.errors import ConfigError, NotFound
-from sidecar.recent import Recent
+from sidecar.observe.decision_log import Sink
+from sidecar.observe.recent import Recent
+from sidecar.observe.tracing import Tracer
 from sidecar.state.budgets import Ledger
 from sidecar.state.decision_cache import DecisionCache
 from sidecar.state.drift import Monitor
@@ -38,7 +39,6 @@ from sidecar.state.sessions import Sessions
 from sidecar.state.suspicion import Suspicion
 from sidecar.state.windows import Windows
 from sidecar.telemetry import Telemetry
-from sidecar.tracing import Tracer
 from sidecar.types import Call, Decision, Features, Outcome, Reading
 from sidecar.upstream.base import Upstreams
 from sidecar.upstream.health import Health

@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 from sidecar.account import strongest
 from sidecar.clock import Clock
 from sidecar.config.snapshot import Snapshot
-from sidecar.metrics import Bins, Labels, Registry, Sum
+from sidecar.observe.metrics import Bins, Labels, Registry, Sum
 from sidecar.types import Decision, Failure, Outcome
 
 _DECISION_BOUNDS: Final = (

@@ -14,7 +14,7 @@ from sidecar.encoder.model import OnnxEncoder
 from sidecar.encoder.served import Served
 from sidecar.encoder.tokens import Tokens
 from sidecar.errors import ConfigError, EncoderError
-from sidecar.metrics import Registry
+from sidecar.observe.metrics import Registry
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from sidecar.classify.triton_pool import Pool
 from sidecar.config.schema import Triton as Settings
 from sidecar.encoder.tokens import Tokens
 from sidecar.errors import ClassifierDown, ClassifierError, ClassifierLate, trace
-from sidecar.metrics import Registry
+from sidecar.observe.metrics import Registry
 from sidecar.types import Features, Reading
 
 SHARE: Final = 0.6  # of the deadline, for the server, where no time is configured

@@ -54,7 +54,7 @@ def channel(text: str) -> tuple[int, int]:
 def run(args: argparse.Namespace) -> int:
     # ONNX Runtime takes its time to import
     from sidecar.app import serve, serve_as_follower  # noqa: PLC0415
-    from sidecar.logs import configure  # noqa: PLC0415
+    from sidecar.observe.logs import configure  # noqa: PLC0415
 
     configure()  # until the configuration says how
     try:

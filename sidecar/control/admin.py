@@ -14,17 +14,18 @@ from typing import Any, Final
 import orjson
 from aiohttp import web
 
-from sidecar import __version__, headers, live
+from sidecar import __version__, headers
 from sidecar.account import feedback_entry
 from sidecar.control import guard, pages
 from sidecar.control.explain import explain, seed_of
 from sidecar.dialects import DIALECTS
 from sidecar.dialects.body import parse_object
 from sidecar.errors import BadRequest, ConfigError, NotFound, RequestError
-from sidecar.fleet import Fleet
-from sidecar.http_server import Server
+from sidecar.listen.http_server import Server
+from sidecar.listen.refusal import error_answer, new_request_id
 from sidecar.parse import Received
-from sidecar.refusal import error_answer, new_request_id
+from sidecar.reload import live
+from sidecar.reload.fleet import Fleet
 from sidecar.runtime import Mode, Runtime
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]

@@ -27,7 +27,7 @@ from aiohttp import web
 from sidecar.config.snapshot import Snapshot
 from sidecar.control import pages
 from sidecar.errors import Forbidden, Unauthorized
-from sidecar.refusal import refuse_a_page
+from sidecar.listen.refusal import refuse_a_page
 
 _OPEN: Final = frozenset({"/livez", "/readyz"}) | pages.PATHS
 

@@ -18,12 +18,12 @@ from aiohttp import web
 
 from sidecar import __version__
 from sidecar.errors import BadRequest, BodyTooLarge, RequestError, trace
-from sidecar.http_server import Server
 from sidecar.inject import review
 from sidecar.inject.settings import Settings
 from sidecar.inject.tls import ServingCertificate
-from sidecar.metrics import Registry
-from sidecar.refusal import error_answer, new_request_id
+from sidecar.listen.http_server import Server
+from sidecar.listen.refusal import error_answer, new_request_id
+from sidecar.observe.metrics import Registry
 
 log = logging.getLogger("sidecar.inject")
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
-from sidecar.drift import ABSTAINED, ALARM, Window
+from sidecar.observe.drift import ABSTAINED, ALARM, Window
 from sidecar.offline import log_lines
 from sidecar.offline.trials import Trials
 

@@ -27,7 +27,7 @@ from sidecar.config.schema import Budget
 from sidecar.config.snapshot import Secret, Snapshot
 from sidecar.decide import price
 from sidecar.decide.view import EMPTY, Exhausted
-from sidecar.metrics import Registry
+from sidecar.observe.metrics import Registry
 from sidecar.state.spending import Amount, Batch, Key, RedisStore, SqliteStore, Store
 from sidecar.types import Call, Decision, Outcome, Usage
 

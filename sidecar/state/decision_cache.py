@@ -28,7 +28,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from sidecar.metrics import Registry
+from sidecar.observe.metrics import Registry
 from sidecar.state.lru import Lru
 from sidecar.state.meter import Meter
 from sidecar.types import DOMAINS, TASKS, TIERS, Reading

@@ -17,8 +17,8 @@ from typing import Final
 import orjson
 
 from sidecar.config.schema import Drift as Settings
-from sidecar.drift import ABSTAINED, BOUNDS, SIGNALS, Window
-from sidecar.metrics import Registry
+from sidecar.observe.drift import ABSTAINED, BOUNDS, SIGNALS, Window
+from sidecar.observe.metrics import Registry
 from sidecar.types import Call, Decision
 
 log = logging.getLogger("sidecar.state.drift")

@@ -20,7 +20,7 @@ from typing import Any, Final
 from sidecar.config.schema import Learning as Settings
 from sidecar.config.snapshot import RouteSpec, Snapshot
 from sidecar.errors import trace
-from sidecar.metrics import Registry
+from sidecar.observe.metrics import Registry
 from sidecar.state.abilities_online import Draws, Learner, restore, save
 from sidecar.state.feedback import Answered, Rate, Recent, Regenerated, answered
 from sidecar.types import Call, Decision, Outcome

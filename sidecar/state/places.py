@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from sidecar.metrics import Registry
+from sidecar.observe.metrics import Registry
 from sidecar.state.lru import Lru
 from sidecar.types import Call, Decision, Outcome, Place
 

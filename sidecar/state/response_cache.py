@@ -23,12 +23,12 @@ from dataclasses import field
 from hashlib import blake2b
 from typing import Final
 
-from sidecar.attempt import Attempt
+from sidecar.attempts.attempt import Attempt
 from sidecar.config.schema import ResponseCache as Settings
 from sidecar.config.snapshot import RouteSpec, Snapshot
 from sidecar.decide.experiment import arm_of
-from sidecar.downstream import Copy
 from sidecar.frozen import dataclass
+from sidecar.listen.downstream import Copy
 from sidecar.state.meter import Meter
 from sidecar.tap import BlindTap
 from sidecar.types import Call, Outcome

@@ -24,7 +24,7 @@ from sidecar.config.snapshot import Snapshot
 from sidecar.decide.lengths import DEFAULT_OUTPUT
 from sidecar.decide.session import CHOSEN, Held, after
 from sidecar.frozen import dataclass
-from sidecar.metrics import Registry
+from sidecar.observe.metrics import Registry
 from sidecar.state.lru import Lru
 from sidecar.types import Call, Decision, Outcome, Usage
 

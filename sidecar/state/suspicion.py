@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import Final
 
 from sidecar.frozen import dataclass
-from sidecar.metrics import Registry
+from sidecar.observe.metrics import Registry
 from sidecar.types import Call, Decision, Features
 
 _KEEP: Final = 2_048  # prompts, of at most 1,200 characters each: 2 MB, full within minutes

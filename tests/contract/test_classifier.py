@@ -25,7 +25,7 @@ from sidecar.encoder.served import Served
 from sidecar.encoder.tokens import Tokens
 from sidecar.errors import ClassifierDown, ClassifierLate
 from sidecar.features import features_of
-from sidecar.metrics import Registry
+from sidecar.observe.metrics import Registry
 from sidecar.types import Features, Prompt, Reading
 
 GENEROUS = 60.0  # seconds

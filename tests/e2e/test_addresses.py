@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from sidecar.app import App
-from sidecar.listener import BindError, Listener
+from sidecar.listen.listener import BindError, Listener
 from tests.conftest import Running, Start
 from tests.support.wire import Wire, chat, post
 

@@ -11,7 +11,7 @@ import aiohttp
 import pytest
 
 from sidecar.cli import main
-from sidecar.decision_log import FileSink
+from sidecar.observe.decision_log import FileSink
 from tests.conftest import Running, Start, config_for
 from tests.support.raw_upstream import RawUpstream, answer, raw, stream
 

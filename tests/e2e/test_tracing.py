@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from opentelemetry.semconv._incubating.attributes import gen_ai_attributes
 
-from sidecar import tracing
 from sidecar.classify.dummy import DummyReader
+from sidecar.observe import tracing
 from sidecar.types import Reading
 from tests.conftest import Start, by_word
 from tests.support.collector import Collector, Seen

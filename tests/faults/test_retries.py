@@ -10,8 +10,8 @@ from typing import Any
 import orjson
 import pytest
 
-from sidecar.attempt import Attempt, Step
-from sidecar.trial import Trial
+from sidecar.attempts.attempt import Attempt, Step
+from sidecar.attempts.trial import Trial
 from sidecar.types import Decision, Failure
 from tests.conftest import Running, Start, config_for
 from tests.support.builders import call

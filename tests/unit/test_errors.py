@@ -9,7 +9,7 @@ import pytest
 
 from sidecar import errors
 from sidecar.dialects import DIALECTS
-from sidecar.http_server import error_answer
+from sidecar.listen.http_server import error_answer
 
 MADE = {
     errors.MethodNotAllowed: lambda: errors.MethodNotAllowed("Say POST.", allow="POST"),

@@ -27,7 +27,7 @@ from sidecar.encoder.bundle import Bundle
 from sidecar.encoder.served import Served
 from sidecar.encoder.tokens import Tokens
 from sidecar.errors import ClassifierDown, ClassifierLate, ConfigError
-from sidecar.metrics import Registry
+from sidecar.observe.metrics import Registry
 from sidecar.types import Features, Reading
 from tests.support.scripted_triton import ScriptedTriton
 

@@ -13,7 +13,7 @@ from sidecar.config.snapshot import Snapshot
 from sidecar.decide import Question, choose, plan
 from sidecar.decide.policies import POLICIES
 from sidecar.frozen import dataclass
-from sidecar.metrics import Registry
+from sidecar.observe.metrics import Registry
 from sidecar.runtime import Runtime
 from sidecar.state.budgets import Ledger
 from sidecar.state.spending import SqliteStore

@@ -14,7 +14,7 @@ import pytest
 from sidecar.config.schema import Budget, Redis
 from sidecar.config.snapshot import Secret, Snapshot
 from sidecar.errors import StateError
-from sidecar.metrics import Registry
+from sidecar.observe.metrics import Registry
 from sidecar.state.budgets import OTHERS, Ledger, fingerprints
 from sidecar.state.spending import Amount, Batch, Key, RedisStore, SqliteStore, Store
 from sidecar.types import Call, Decision, Failure, Hints, Outcome, Passed, Usage

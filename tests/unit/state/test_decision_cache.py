@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sidecar.classify.base import Classifier
 from sidecar.errors import ClassifierLate
 from sidecar.features import features_of
-from sidecar.metrics import Registry
+from sidecar.observe.metrics import Registry
 from sidecar.state.decision_cache import AGREE, RECHECK, DecisionCache
 from sidecar.state.meter import Meter
 from sidecar.state.precompute import precompute

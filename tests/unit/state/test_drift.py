@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from sidecar.config.schema import Drift
-from sidecar.drift import SIGNALS, Window, psi
-from sidecar.metrics import Registry
+from sidecar.observe.drift import SIGNALS, Window, psi
+from sidecar.observe.metrics import Registry
 from sidecar.state.drift import Monitor
 from sidecar.types import Decision
 from tests.support.builders import call, reading

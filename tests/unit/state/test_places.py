@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from sidecar.metrics import Registry
+from sidecar.observe.metrics import Registry
 from sidecar.state.places import Places
 from sidecar.types import Call, Decision, Hints, Outcome, Passed, Place, Usage
 from tests.support.builders import call

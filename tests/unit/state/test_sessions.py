@@ -10,7 +10,7 @@ import pytest
 from sidecar import headers as head_of
 from sidecar.config.snapshot import Price
 from sidecar.dialects import DIALECTS
-from sidecar.metrics import Registry
+from sidecar.observe.metrics import Registry
 from sidecar.parse import Received, parse
 from sidecar.state.sessions import Sessions, key_of
 from sidecar.types import Call, Decision, Failure, Outcome, Usage

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sidecar.features import features_of
-from sidecar.metrics import Registry
+from sidecar.observe.metrics import Registry
 from sidecar.state.suspicion import Suspicion
 from sidecar.types import Decision, Hints, Prompt
 from tests.support.builders import call

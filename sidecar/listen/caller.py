@@ -1,6 +1,6 @@
 """One caller's connection: requests in, answers out, on a raw transport.
 
-An :class:`asyncio.Protocol` and nothing between. :mod:`sidecar.incoming` makes requests
+An :class:`asyncio.Protocol` and nothing between. :mod:`sidecar.listen.incoming` makes requests
 of the bytes; this answers one at a time, in the order they came, gives heads and bodies
 their time, and cancels the work for a caller who leaves. Whatever is refused is answered
 in JSON, as the last answer of the connection, and no word of it goes to a log.
@@ -12,14 +12,14 @@ import asyncio
 from collections.abc import Awaitable
 from typing import Final, Protocol, cast
 
-from sidecar.downstream import Downstream, HangUp
 from sidecar.errors import (
     BodyTimeout,
     HeaderTimeout,
     RequestError,
 )
-from sidecar.incoming import Bounds, Incoming, too_large
-from sidecar.request import Request
+from sidecar.listen.downstream import Downstream, HangUp
+from sidecar.listen.incoming import Bounds, Incoming, too_large
+from sidecar.listen.request import Request
 
 _AHEAD: Final = 1 << 16  # bytes of later requests kept while one is being answered
 _LINGER_S: Final = 2.0  # for a refused caller to read why, before the connection is cut

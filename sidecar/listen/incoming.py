@@ -16,8 +16,8 @@ import httptools
 
 from sidecar import headers
 from sidecar.errors import BadRequest, BodyTooLarge, HeadersTooLarge, RequestError, trace
-from sidecar.known_head import KnownHead
-from sidecar.request import Request
+from sidecar.listen.known_head import KnownHead
+from sidecar.listen.request import Request
 
 log = logging.getLogger("sidecar.http")
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.room import Room, most_by_memory
+from sidecar.listen.room import Room, most_by_memory
 
 
 def test_what_is_claimed_is_held_until_it_is_let_go() -> None:

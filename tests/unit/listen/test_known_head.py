@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.incoming import Bounds, Incoming
-from sidecar.known_head import KnownHead
+from sidecar.listen.incoming import Bounds, Incoming
+from sidecar.listen.known_head import KnownHead
 from tests.faults.test_smuggling import NEXT, READ, REFUSED, UPGRADES
 
 BOUNDS = Bounds(max_head=1 << 16, max_body=1 << 16, head_s=1.0, body_s=1.0, idle_s=1.0)

@@ -20,8 +20,8 @@ from typing import Any, Final
 
 import orjson
 
-from sidecar import live
 from sidecar.errors import ConfigError, SidecarError
+from sidecar.reload import live
 from sidecar.runtime import Mode, Runtime
 
 log = logging.getLogger("sidecar.fleet")

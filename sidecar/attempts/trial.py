@@ -12,7 +12,7 @@ import time
 from dataclasses import replace
 from typing import Final
 
-from sidecar.attempt import Attempt, Step, ask
+from sidecar.attempts.attempt import Attempt, Step, ask
 from sidecar.clock import Deadlines
 from sidecar.config.schema import Cascade
 from sidecar.decide.answer_check import fault

@@ -11,7 +11,7 @@ import orjson
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from sidecar.metrics import Registry
+from sidecar.observe.metrics import Registry
 
 ROOT = Path(__file__).parents[2]
 _MAKERS = {"counter", "gauge", "histogram"}

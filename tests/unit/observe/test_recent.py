@@ -9,8 +9,8 @@ import pytest
 
 from sidecar.account import Record, record
 from sidecar.clock import Clock
-from sidecar.live import read_cursor
-from sidecar.recent import Recent
+from sidecar.observe.recent import Recent
+from sidecar.reload.live import read_cursor
 from sidecar.types import Decision, Outcome, Step, Usage
 from tests.support.builders import call, model, snapshot
 

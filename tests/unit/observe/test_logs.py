@@ -10,7 +10,7 @@ import orjson
 import pytest
 
 from sidecar.config.schema import Log
-from sidecar.logs import Json, Text, configure
+from sidecar.observe.logs import Json, Text, configure
 
 
 def record(message: str, *args: object) -> logging.LogRecord:

@@ -9,8 +9,8 @@ import asyncio
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 
-from sidecar.attempt import Attempt, Step
-from sidecar.trial import Trial
+from sidecar.attempts.attempt import Attempt, Step
+from sidecar.attempts.trial import Trial
 
 
 async def hedged(first: Step, steps: Iterator[Step], trial: Trial) -> Attempt | None:

@@ -10,8 +10,8 @@ import pytest
 from sidecar.config.schema import Tracing
 from sidecar.dialects import DIALECTS
 from sidecar.headers import read
+from sidecar.observe.tracing import Parent, Tracer, TracingError, parent_of
 from sidecar.parse import Received
-from sidecar.tracing import Parent, Tracer, TracingError, parent_of
 
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 GOOD = f"00-{TRACE}-{SPAN}-01"

@@ -26,7 +26,7 @@ from sidecar.errors import (
     RequestError,
     trace,
 )
-from sidecar.refusal import error_answer, new_request_id
+from sidecar.listen.refusal import error_answer, new_request_id
 
 log = logging.getLogger("sidecar.http")
 

@@ -13,9 +13,10 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from sidecar import __version__, sources
+from sidecar import __version__
 from sidecar.config.snapshot import Snapshot
-from sidecar.metrics import Registry
+from sidecar.observe.metrics import Registry
+from sidecar.reload import sources
 from sidecar.runtime import Runtime
 
 _CURSOR: Final = re.compile(r"([0-9a-f]{8}):(\d{1,15})")

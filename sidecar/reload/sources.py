@@ -15,7 +15,7 @@ from typing import Final
 
 from sidecar import __version__
 from sidecar.config.snapshot import UpstreamSpec
-from sidecar.metrics import Labels
+from sidecar.observe.metrics import Labels
 from sidecar.runtime import Runtime
 from sidecar.upstream.health import Replica
 

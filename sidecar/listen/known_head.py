@@ -13,7 +13,7 @@ import re
 from typing import Final
 
 from sidecar.headers import RequestHead
-from sidecar.request import Request
+from sidecar.listen.request import Request
 
 _LENGTH: Final = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]{1,9})(?=[ \t]*\r\n)", re.IGNORECASE)
 _END: Final = b"\r\n\r\n"

@@ -13,8 +13,8 @@ import stat
 from pathlib import Path
 from typing import Final
 
-from sidecar.caller import Caller, Handler
 from sidecar.errors import SidecarError
+from sidecar.listen.caller import Caller, Handler
 
 UNIX: Final = "unix:"
 _BACKLOG: Final = 1024

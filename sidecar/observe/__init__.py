@@ -1,0 +1,1 @@
+"""What the sidecar tells of itself: metrics, spans, logs, the decision log, drift."""

@@ -1,0 +1,1 @@
+"""How what is served changes while it serves: a new configuration, new prices, other workers."""
