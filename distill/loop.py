@@ -49,6 +49,7 @@ class Plan:
     claimed: float = 0.25
     start_from: str | None = None  # a run whose weights are the first ones
     matrices: str = "adamw"  # or "muon": what steps the blocks' matrices
+    gap: float = 0.0  # weight of the differences between models on one prompt
 
 
 @dataclass
@@ -75,6 +76,25 @@ def tensor(values: NDArray[np.float16], rows: NDArray[np.int64]) -> Tensor:
     return torch.from_numpy(values[rows].astype(np.float32))
 
 
+def apart(error: Tensor, group: Tensor) -> Tensor:
+    """[B]: mean squared error of the differences between two columns of one row's group.
+
+    ``error`` [B, columns] is what was said less what is true, NaN where nothing is known;
+    ``group`` [columns] is the source: models of two sources were asked in two ways, and their
+    difference says nothing. What ranks prompts for a pair is ``P(strong) - P(weak)``, and a
+    prompt's own difficulty, which most of the other losses is about, cancels in it. The mean
+    over all pairs of ``((p_i - p_j) - (y_i - y_j))^2`` is twice the variance of the error.
+    """
+    seen = ~error.isnan()
+    found = F.one_hot(group).to(error.dtype)  # [columns, sources]
+    number = seen.to(error.dtype) @ found
+    centre = (error.nan_to_num() @ found) / number.clamp(min=1)
+    rest = (error - centre[:, group]).nan_to_num().square() @ found
+    several = number > 1
+    variance = rest / (number - 1).clamp(min=1) * several
+    return 2 * variance.sum(1) / several.sum(1).clamp(min=1)
+
+
 def softened(
     out: dict[str, Tensor],
     logits: Tensor,
@@ -82,6 +102,8 @@ def softened(
     told: Tensor,
     rows: NDArray[np.int64],
     soft: Soft,
+    heads: Heads,
+    gap: float,
 ) -> dict[str, Tensor]:
     """The distillation losses over the batch's rows that the teacher spoke of.
 
@@ -100,6 +122,9 @@ def softened(
         if placed.any()
         else {}
     )
+    if gap and placed.any():
+        error = logits.sigmoid() - target.sigmoid()
+        parts["soft_gap"] = apart(error, heads.source_of).mean() * 2.0 * gap * share
     for name, weight in (("task", 0.35), ("domain", 0.5), ("tier", 0.5)):
         parts[f"soft_{name}"] = weight * F.kl_div(
             out[name][mask][told].log_softmax(-1),
@@ -128,6 +153,7 @@ def losses(
     label_share: float,
     project: nn.Linear | None,
     pooled: Tensor,
+    gap: float = 0.0,
 ) -> dict[str, Tensor]:
     """The loss's parts over one batch; rows with index -1 teach the ood head alone."""
     real = index >= 0
@@ -145,6 +171,9 @@ def losses(
     hard = F.binary_cross_entropy_with_logits(logits, scores.nan_to_num(), reduction="none")
     hard = (hard * seen).sum(1) / seen.sum(1).clamp(min=1)
     parts["columns"] = (hard * share).mean() * (label_share if soft else 1.0)
+    if gap:
+        wrong = apart(torch.where(seen, logits.sigmoid() - scores, torch.nan), heads.source_of)
+        parts["gap"] = (wrong * share).mean() * gap * (label_share if soft else 1.0)
     scored = torch.from_numpy(
         np.where(np.isin(table.sources[rows], list(COLUMNS_WEIGHT)), 0.3, 1.0)
     )
@@ -183,7 +212,9 @@ def losses(
     if soft is not None:
         told = ~np.isnan(soft.tier[rows, 0])  # long unscored texts have no soft labels
         if told.any():
-            parts |= softened(out, logits, mask, torch.from_numpy(told), rows[told], soft)
+            parts |= softened(
+                out, logits, mask, torch.from_numpy(told), rows[told], soft, heads, gap
+            )
             if project is not None:
                 cosine = F.cosine_similarity(
                     project(pooled[mask][torch.from_numpy(told)]),
@@ -349,7 +380,15 @@ def train(
                 pooled = encoder(torch.from_numpy(batch.ids))
             pooled = pooled.float()
             found = losses(
-                heads(pooled), heads, table, batch.index, soft, plan.label_share, project, pooled
+                heads(pooled),
+                heads,
+                table,
+                batch.index,
+                soft,
+                plan.label_share,
+                project,
+                pooled,
+                plan.gap,
             )
             total = torch.stack(list(found.values())).sum()
             parts.zero_grad(set_to_none=True)

@@ -70,6 +70,7 @@ def arguments(description: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--label-share", type=float, default=1.0, help="of labels beside a voice")
     parser.add_argument("--dropout", type=float, default=0.1)
     parser.add_argument("--matrices", choices=("adamw", "muon"), default="adamw")
+    parser.add_argument("--gap", type=float, default=0.0, help="weight of models' differences")
     parser.add_argument("--start-from", metavar="RUN", help="begin with that run's weights")
     parser.add_argument(
         "--without", action="append", default=[], help="leave this source out whole"
@@ -112,6 +113,7 @@ def run(args: argparse.Namespace, softened: Callable[[Table], Soft] | None = Non
         claimed=args.claimed,
         label_share=args.label_share,
         matrices=args.matrices,
+        gap=args.gap,
         limit=MAX_TOKENS,
     )
     soft = softened(table) if softened else None
