@@ -34,13 +34,6 @@ UNSEEN = (
     ("math_l5", "Meta-Llama-3.1-8B-Instruct", "gpt-4o-2024-08-06"),
     ("bbh_direct_vs_cot", "code-davinci-002 (direct)", "code-davinci-002 (chain of thought)"),
 )
-VICUNA = {  # the benchmark's own categories as tasks; those that fit none are left out
-    "generic": "qa",
-    "knowledge": "qa",
-    "writing": "creative_writing",
-    "coding": "code",
-    "math": "math",
-}
 
 
 def raw_scores(split: str) -> dict[str, dict[str, float]]:

@@ -66,7 +66,36 @@ FRAMES: tuple[tuple[str, str, str, str], ...] = (
     ("complex", "math", "math", "Classify {object} up to isomorphism when {n} divides its order, with a full proof."),
     ("complex", "reasoning", "science", "Derive {equation} from first principles and compare it with the {Name} model."),
     ("complex", "code", "computing", "Given n {ABC} intervals, count the pairs whose overlap is divisible by {m} in O(n log n) and prove the bound in {code}."),
+    ("moderate", "creative_writing", "general", "Pretend to be {animal_} who runs {company} and introduce yourself to {Name}."),
+    ("moderate", "creative_writing", "general", "You are now {Name}, an old sailor from {Name}. Tell me what you saw at {thing}."),
+    ("moderate", "creative_writing", "general", "Speak as {who} would and tell me why {food} matters"),
+    ("moderate", "creative_writing", "general", "Act the part of {who} and complain to {Name} about {thing}"),
+    ("moderate", "creative_writing", "general", "If you were {who}, what would you say to the people of {Name} today?"),
+    ("moderate", "creative_writing", "general", "Stay in character as {who}: how did you spend your first day in {country}?"),
+    ("moderate", "creative_writing", "general", "Invent a dialogue between {who} and {Name} at {company}"),
+    ("moderate", "creative_writing", "humanities", "Write a column for a local paper about {thing} and {Name}"),
+    ("moderate", "reasoning", "general", "Roughly how many {animal}s live in {country}? Show the steps of your estimate."),
+    ("moderate", "reasoning", "general", "Estimate how much {food} the people of {Name} eat in {n} years, without looking it up."),
+    ("moderate", "reasoning", "general", "About how many times does {who} blink in {n} days? Give the reasoning behind the figure."),
+    ("moderate", "reasoning", "general", "Guess how many {things} would fill {company}, and say what you assumed."),
+    ("moderate", "reasoning", "science", "Work out to an order of magnitude what {n} tonnes of {things} take up, step by step."),
+    ("moderate", "qa", "general", "How can I get better at {skill}?"),
+    ("moderate", "qa", "general", "What helps against {worry} before {skill}?"),
+    ("moderate", "qa", "general", "How does one deal with {worry} at {company}?"),
+    ("moderate", "qa", "general", "What are the main problems of {company} today?"),
+    ("moderate", "qa", "general", "Which ways of {skill} work best, and why?"),
+    ("moderate", "qa", "humanities", "What would be different today if {Name} had never reached {country}?"),
 )  # fmt: skip
+
+_MORE = {
+    "animal_": "a cat|a dog|a horse|a whale|an eagle|a frog|a bee|a tiger",
+    "who": "a tired dragon|the captain of a lost ship|a detective in the rain|a medieval miller|a robot butler|"
+    "my grandmother|a ghost who likes cooking|a retired wizard|a grumpy lighthouse keeper|the last dinosaur",
+    "things": "marbles|bricks|tennis balls|paper clips|grains of rice|books|coins|balloons",
+    "skill": "speaking in public|cooking for many|running|saving money|learning {language}|writing reports|"
+    "sleeping|playing the piano|asking for a raise|working from a small flat|remembering names|drawing",
+    "worry": "nerves|boredom|noise|a quarrel|doubt|too many messages|jealousy|a bad mood",
+}  # fmt: skip
 
 
 def name(rng: random.Random) -> str:
@@ -83,6 +112,7 @@ def prompts(count: int = 1500) -> list[dict[str, Any]]:
     rng = random.Random(SEED + 7)
     letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
     fill = {key: value.split("|") for key, value in FILL.items()}
+    fill |= {key: value.split("|") for key, value in _MORE.items()}
     fill["ABC"] = ["".join(rng.choices(letters, k=rng.randint(2, 5))) for _ in range(1500)]
     fill["Name"] = [name(rng) for _ in range(3000)]
     fill["digit"] = list("0123456789")
