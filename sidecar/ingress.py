@@ -15,9 +15,9 @@ from typing import Final
 
 import orjson
 
-from sidecar import headers
+from sidecar import counting, headers
 from sidecar.clock import Clock
-from sidecar.dialects import BY_PATH
+from sidecar.dialects import BY_PATH, DIALECTS
 from sidecar.dialects.base import Dialect
 from sidecar.errors import (
     BadRequest,
@@ -44,9 +44,13 @@ from sidecar.runtime import Runtime
 
 log = logging.getLogger("sidecar.ingress")
 
-_DIALECTS: Final = {path.encode(): dialect for path, dialect in BY_PATH.items()}
 _MODELS: Final = b"/v1/models"
 _MESSAGES: Final = b"/v1/messages"
+_COUNT: Final = _MESSAGES + counting.BELOW.encode()
+_DIALECTS: Final = {
+    **{path.encode(): dialect for path, dialect in BY_PATH.items()},
+    _COUNT: DIALECTS["messages"],
+}
 _WINDOW_BITS: Final = {b"gzip": 31, b"x-gzip": 31, b"deflate": 15}
 _AT_ONCE: Final = 1 << 16  # bytes of a packed body that the event loop itself unpacks
 
@@ -88,7 +92,7 @@ class Ingress:
             if request.method != b"POST":
                 raise MethodNotAllowed(f"{path.decode()} answers POST only.", allow="POST")
         elif path != _MODELS:
-            served = ", ".join(f"POST {path}" for path in BY_PATH)
+            served = ", ".join(f"POST {path.decode()}" for path in _DIALECTS)
             raise NotFound(f"Nothing is served here. There are {served} and GET /v1/models.")
         elif request.method != b"GET":
             raise MethodNotAllowed("/v1/models answers GET only.", allow="GET")
@@ -123,7 +127,10 @@ class Ingress:
                 body = await self._unpacked(request)
                 clock.restart()
             received = Received(request_id, dialect, request.head, body, query.decode())
-            await handle(received, answer, self._runtime, clock)
+            if path == _COUNT:
+                await counting.count(received, answer, self._runtime, clock)
+            else:
+                await handle(received, answer, self._runtime, clock)
         except HangUp:
             answer.abort()
         except RequestError as exc:
@@ -214,7 +221,7 @@ class Ingress:
 
 def _spoken_at(path: bytes) -> Dialect | None:
     """Whose errors a caller of ``path`` reads, where nothing is served too."""
-    if path.startswith(_MESSAGES + b"/"):  # batches, counts of tokens
+    if path.startswith(_MESSAGES + b"/"):  # batches
         return _DIALECTS[_MESSAGES]
     return _DIALECTS.get(path)
 

@@ -167,6 +167,7 @@ class Call:
     max_output_tokens: int | None  # of one choice, as asked
     hints: Hints = Hints()
     passed: Passed = Passed()  # headers to send up
+    below: str = ""  # the path of the dialect, for what is asked beside an answer
     query: str = ""  # of the request's URL, as it came
     usage_edit: Edit | None = None  # asks a stream to count its tokens, where the app did not
     temperature: float | None = None  # as asked

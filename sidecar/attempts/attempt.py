@@ -80,7 +80,7 @@ async def ask(
     dialect = DIALECTS[call.dialect]
     counting = call.usage_edit is not None and upstream.stream_usage
     body = _body(call, model, counting=counting)
-    path = _path(dialect.path, call.query, upstream)
+    path = _path(dialect.path + call.below, call.query, upstream)
     lines = headers.up(call.passed, upstream, readable=counting or step.rules is not None)
     first_s, total_s = upstream.timeouts.first_content_s, upstream.timeouts.total_s
     began = 0.0 if total_s is None else time.monotonic()
@@ -156,7 +156,9 @@ def _body(call: Call, model: ModelSpec, *, counting: bool) -> bytes:
     if asks is not None:
         changes.append(asks)
     if model.overrides is not None:
-        changes += overrides.edits(call.body, call.dialect, model.overrides)
+        # what is asked beside an answer takes no parameters of one
+        wanted = model.overrides.of_the_prompt() if call.below else model.overrides
+        changes += overrides.edits(call.body, call.dialect, wanted)
     return edited(call.body, changes)
 
 

@@ -73,6 +73,10 @@ class Overrides:
         """By how many tokens at most they make the question longer, as bodies are bounded."""
         return len((self.system_prefix or self.system_replace or "").encode()) // 3
 
+    def of_the_prompt(self) -> Overrides:
+        """What of them changes the prompt, and nothing that is for its answer."""
+        return Overrides(self.system_prefix, self.system_replace)
+
 
 def edits(body: bytes, dialect: str, overrides: Overrides) -> list[Edit]:
     """The edits that make ``overrides`` true of ``body``, a valid JSON object with a model."""

@@ -237,9 +237,7 @@ async def test_what_is_not_served_is_refused_in_anthropics_shape_too(
     claude: anthropic.AsyncAnthropic,
 ) -> None:
     with pytest.raises(anthropic.NotFoundError, match="Nothing is served here") as caught:
-        await claude.messages.count_tokens(
-            model="auto", messages=[{"role": "user", "content": "hi"}]
-        )
+        await claude.messages.batches.create(requests=[])
     said: Any = caught.value.body
     assert (said["type"], said["error"]["type"]) == ("error", "not_found_error")
     assert said["request_id"].startswith("req_")

@@ -28,12 +28,7 @@ def plan(
     """
     route = snapshot.routes.get(call.model)
     if route is None and call.model not in snapshot.models:
-        known = sorted([*snapshot.routes, *snapshot.models])
-        raise NotFound(
-            f"No model or route is called {call.model!r}. Use one of: {', '.join(known)}.",
-            param="model",
-            code="model_not_found",
-        )
+        raise unknown(call.model, snapshot)
     route_name = route.name if route else NO_ROUTE
     call, place = continued.grown(call, view.place), view.place
     if view.pinned is not None:
@@ -52,6 +47,16 @@ def plan(
             return named
         return replace(named, steps=(*noted, *named.steps), at=at)
     return _plan_route(call, features, snapshot, experiment.under(route, view.arm), view)
+
+
+def unknown(name: str, snapshot: Snapshot) -> NotFound:
+    """The answer to who asks for ``name``, which nothing is called."""
+    known = sorted([*snapshot.routes, *snapshot.models])
+    return NotFound(
+        f"No model or route is called {name!r}. Use one of: {', '.join(known)}.",
+        param="model",
+        code="model_not_found",
+    )
 
 
 @lru_cache
