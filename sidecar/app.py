@@ -32,7 +32,7 @@ from sidecar.encoder.bundle import Bundle
 from sidecar.errors import SidecarError
 from sidecar.features import features_of
 from sidecar.ingress import Ingress
-from sidecar.listen.listener import UNIX, BindError, Listener
+from sidecar.listen.listener import UNIX, Listener, cannot_bind
 from sidecar.observe import logs
 from sidecar.observe.decision_log import FileSink
 from sidecar.observe.tracing import Tracer
@@ -226,6 +226,13 @@ class App:
         bad = len(rows) - len(prompts)
         log.info("decision_cache.common: %d prompts read, %d bad rows passed over", kept, bad)
 
+    def hurry(self) -> None:
+        """Let :meth:`stop` wait no longer for the requests in flight, here or at other workers."""
+        if self._public is not None:
+            self._public.hurry()
+        if self._fleet is not None:
+            self._fleet.hurry()
+
     async def stop(self) -> None:
         """Drain and close. The admin port answers, not ready, until the last request is done."""
         self.runtime.mode = Mode.DRAINING
@@ -270,7 +277,7 @@ async def _bind(runner: web.BaseRunner, address: str) -> str:
     try:
         await web.TCPSite(runner, host, int(port)).start()
     except OSError as exc:
-        raise BindError(f"Cannot listen on {address}: {exc.strerror}.") from exc
+        raise cannot_bind(address, exc) from exc
     bound = runner.addresses[-1][1]
     shown = f"[{host}]" if ":" in host else host
     return f"{shown}:{bound}"
@@ -330,7 +337,9 @@ async def serve(
     if app.probes:
         log.info("probes and metrics on http://%s", app.probes)
     await stop.wait()
-    log.info("draining: up to %g s for requests in flight", app.runtime.snapshot.config.drain_s)
+    loop.add_signal_handler(signal.SIGINT, app.hurry)
+    drain = app.runtime.snapshot.config.drain_s
+    log.info("draining: up to %g s for requests in flight; an interrupt cuts them off", drain)
     await app.stop()
 
 
@@ -349,4 +358,5 @@ async def serve_as_follower(config_file: Path, listen: str, number: int, fd: int
     app = await App.start(config_file, listen=listen, follower=number, loaded=loaded)
     _settle_memory()
     await follow(fd, app.runtime)
+    loop.add_signal_handler(signal.SIGINT, app.hurry)
     await app.stop()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from sidecar.commands.serve import address
+from sidecar.commands.serve import server
 
 
 def register(subparsers: Any) -> None:
@@ -23,7 +23,7 @@ def register(subparsers: Any) -> None:
         "--speed", type=_speed, metavar="X", help="pace of the mocks; 1 is natural, 0 no waiting"
     )
     command.add_argument(
-        "--triton", type=address, metavar="HOST:PORT", help="a Triton server to read the prompts"
+        "--triton", type=server, metavar="HOST:PORT", help="a Triton server to read the prompts"
     )
     command.set_defaults(func=run)
 

@@ -11,6 +11,7 @@ from typing import Any, Final
 import orjson
 import yaml
 
+from sidecar.commands.serve import port_address
 from sidecar.errors import DataError, SidecarError
 
 # Where each kind of object has its pod.
@@ -40,9 +41,16 @@ def register(subparsers: Any) -> None:
 
     serve = verbs.add_parser("serve", help="serve the admission webhook until SIGTERM")
     serve.add_argument("--settings", type=Path, metavar="FILE", help="of what is injected")
-    serve.add_argument("--listen", default="0.0.0.0:8443", metavar="HOST:PORT", help="HTTPS")
+    serve.add_argument(
+        "--listen",
+        type=port_address,
+        default="0.0.0.0:8443",
+        metavar="HOST:PORT",
+        help="HTTPS",
+    )
     serve.add_argument(
         "--probes",
+        type=port_address,
         default="0.0.0.0:8081",
         metavar="HOST:PORT",
         help="probes and metrics, HTTP",

@@ -27,16 +27,31 @@ def register(subparsers: Any) -> None:
 
 
 def address(text: str) -> str:
-    """``HOST:PORT``, as argparse asks."""
-    return text if text.startswith("unix:/") else port_address(text)
+    """``HOST:PORT`` or ``unix:/PATH``, as argparse asks: what ``listen`` takes in a file."""
+    from sidecar.config.schema import base  # noqa: PLC0415  # pydantic takes its time
+
+    return _told(base.host_port_or_socket, text)
 
 
 def port_address(text: str) -> str:
     """The same without a Unix socket, which only apps may connect to."""
-    host, _, port = text.rpartition(":")
-    if not host or not port.isdigit() or int(port) > 65535:
-        raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT")
-    return text
+    from sidecar.config.schema import base  # noqa: PLC0415
+
+    return _told(base.host_port, text)
+
+
+def server(text: str) -> str:
+    """``HOST:PORT`` to connect to."""
+    from sidecar.config.schema import base  # noqa: PLC0415
+
+    return _told(base.server, text)
+
+
+def _told(check: Callable[[str], str], text: str) -> str:
+    try:
+        return check(text)
+    except ValueError as exc:
+        raise argparse.ArgumentTypeError(f"{text!r}: {exc}") from None
 
 
 def workers(text: str) -> int:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
+import os
 import socket
 import stat
 from pathlib import Path
@@ -18,10 +20,26 @@ from sidecar.listen.caller import Caller, Handler
 
 UNIX: Final = "unix:"
 _BACKLOG: Final = 1024
+_OTHER: Final = "give another by --listen or --admin, or as `listen` or `admin` in the file"
+_TO_DO: Final = {
+    errno.EADDRINUSE: f" Another process is there: end it, or {_OTHER}.",
+    errno.EADDRNOTAVAIL: f" This machine has no such address: {_OTHER}.",
+    errno.EACCES: f" Ports below 1024 are for root: {_OTHER}.",
+}
 
 
 class BindError(SidecarError):
     """An address that cannot be listened on."""
+
+
+def cannot_bind(address: str, exc: OSError) -> BindError:
+    """What the system says of ``address``, in one sentence, and what to do about it."""
+    if isinstance(exc, socket.gaierror):
+        return BindError(f"Cannot listen on {address}: {exc.strerror}. Check the host's name.")
+    # event loops put sentences of their own around the system's
+    why = os.strerror(exc.errno) if exc.errno else str(exc)
+    what = _TO_DO.get(exc.errno or 0, "")
+    return BindError(f"Cannot listen on {address}: {why}.{what}")
 
 
 class Listener:
@@ -60,7 +78,7 @@ class Listener:
                 lambda: Caller(self), host, int(port), backlog=_BACKLOG, reuse_port=shared or None
             )
         except OSError as exc:
-            raise BindError(f"Cannot listen on {address}: {exc.strerror}.") from exc
+            raise cannot_bind(address, exc) from exc
         bound = self._server.sockets[0].getsockname()[1]
         self.address = f"[{host}]:{bound}" if ":" in host else f"{host}:{bound}"
 
@@ -74,6 +92,10 @@ class Listener:
         self._callers.discard(caller)
         if not self._callers:
             self._empty.set()
+
+    def hurry(self) -> None:
+        """Let :meth:`close` wait no longer: what has not finished is cut."""
+        self._empty.set()
 
     async def close(self, drain_s: float) -> None:
         """Accept nothing new, let answers finish for up to ``drain_s``, cut the rest."""
@@ -99,7 +121,7 @@ def _private(path: Path) -> socket.socket:
     if path.is_socket():
         with socket.socket(socket.AF_UNIX) as probe:
             if probe.connect_ex(str(path)) == 0:
-                raise OSError(98, "Address already in use")
+                raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
         path.unlink()
     bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import signal
 import socket
 import sys
 from collections.abc import Sequence
@@ -83,6 +84,12 @@ class Follower:
         if self._writer is not None:
             self._writer.close()
 
+    def hurry(self) -> None:
+        """Let it wait for no request any longer."""
+        if self.process is not None and self.process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                self.process.send_signal(signal.SIGINT)
+
     async def ended(self, limit_s: float) -> None:
         """Wait for its end; kill it after ``limit_s``."""
         if self.process is None:
@@ -117,6 +124,11 @@ class Fleet:
             if isinstance(answer, BaseException) and not isinstance(answer, WorkerError):
                 raise answer
         return [answer for answer in answers if isinstance(answer, dict)]
+
+    def hurry(self) -> None:
+        """Let :meth:`stop` wait no longer for what the followers have in flight."""
+        for follower in self._followers:
+            follower.hurry()
 
     async def stop(self, limit_s: float) -> None:
         if self._watch is not None:

@@ -151,6 +151,32 @@ async def test_a_stream_without_end_does_not_hold_the_process_beyond_the_drain(
         await upstream.gone.wait()
 
 
+@pytest.mark.parametrize("workers", ["1", "2"])
+async def test_an_interrupt_while_draining_cuts_what_is_in_flight(
+    begin: Begin, upstream: RawUpstream, workers: str
+) -> None:
+    upstream.script = raw(STREAM_HEAD, chunk(event({"content": "x"})), 3600.0)
+    config = config_of(upstream)
+    config["drain_s"] = 600.0
+    sidecar = await begin(config, "--workers", workers)
+    await sidecar.serving()
+    async with await Wire.to(sidecar.listen) as wire:
+        wire.send(post(chat(stream=True)))
+        await wire.head()
+        await wire.chunk()
+        sidecar.process.send_signal(signal.SIGINT)
+        async with asyncio.timeout(GENEROUS):
+            while "an interrupt cuts them off" not in sidecar.stderr:
+                await asyncio.sleep(0.02)
+            assert sidecar.process.returncode is None  # the first one lets it finish
+            # a worker that has not heard yet that it is to drain passes over an early one
+            while not upstream.gone.is_set():
+                sidecar.process.send_signal(signal.SIGINT)
+                await asyncio.sleep(0.2)
+        assert await sidecar.ended() == 0
+    assert "Traceback" not in sidecar.said
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_a_signal_ends_an_idle_process_with_0(
     begin: Begin, upstream: RawUpstream, number: signal.Signals
@@ -179,7 +205,8 @@ async def test_an_address_in_use_is_a_sentence_and_not_a_traceback(
     taken = upstream.url.split("/")[2]
     sidecar = await begin(config_of(upstream), "--listen", taken, "--admin", "127.0.0.1:0")
     assert await sidecar.ended() == 1
-    assert f"Cannot listen on {taken}" in sidecar.stderr
+    said = f"Cannot listen on {taken}: Address already in use. Another process is there: end it, or"
+    assert said in sidecar.stderr
     assert "Traceback" not in sidecar.said
 
 
@@ -248,7 +275,14 @@ async def test_neither_prompts_nor_keys_are_in_what_it_says(
 
 @pytest.mark.parametrize(
     "options",
-    [("--listen", "8080"), ("--listen", "h:99999"), ("--admin", "h:x"), ("--bogus",)],
+    [
+        ("--listen", "8080"),
+        ("--listen", "h:99999"),
+        ("--listen", "http://127.0.0.1:8080"),
+        ("--admin", "h:x"),
+        ("--admin", "unix:/tmp/admin.sock"),
+        ("--bogus",),
+    ],
 )
 async def test_a_bad_option_exits_2_with_its_use(
     begin: Begin, upstream: RawUpstream, options: tuple[str, ...]

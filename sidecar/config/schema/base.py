@@ -29,7 +29,8 @@ def matching(pattern: str, sentence: str) -> AfterValidator:
     return AfterValidator(matched)
 
 
-def _address(text: str) -> str:
+def host_port(text: str) -> str:
+    """``text``, an address to listen on; ValueError with what to write instead."""
     host, colon, port = text.rpartition(":")
     if "://" in text:
         raise ValueError("write host:port without a scheme and a path, as in 127.0.0.1:8080")
@@ -48,9 +49,10 @@ def _address(text: str) -> str:
     return text
 
 
-def _address_or_socket(text: str) -> str:
+def host_port_or_socket(text: str) -> str:
+    """The same, or ``unix:/path``."""
     if not text.startswith("unix:"):
-        return _address(text)
+        return host_port(text)
     path = text.removeprefix("unix:")
     if re.fullmatch(r"/[^\x00\s]+", path) is None or len(path.encode()) > _PATH_BYTES:
         raise ValueError(
@@ -60,10 +62,11 @@ def _address_or_socket(text: str) -> str:
     return text
 
 
-def _server(text: str) -> str:
+def server(text: str) -> str:
+    """``text``, an address to connect to; ValueError as :func:`host_port`."""
     if "://" in text:
         raise ValueError("write the server's host:port without a scheme, as in 127.0.0.1:8001")
-    if _address(text).endswith(":0"):
+    if host_port(text).endswith(":0"):
         raise ValueError("nobody can be asked at port 0")
     return text
 
@@ -119,9 +122,9 @@ EnvName = Annotated[
 HeaderName = Annotated[
     str, matching(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}", "no header can be called that")
 ]
-Listen = Annotated[str, AfterValidator(_address)]
-ListenOrSocket = Annotated[str, AfterValidator(_address_or_socket)]
-Server = Annotated[str, AfterValidator(_server)]  # to connect to
+Listen = Annotated[str, AfterValidator(host_port)]
+ListenOrSocket = Annotated[str, AfterValidator(host_port_or_socket)]
+Server = Annotated[str, AfterValidator(server)]  # to connect to
 BaseUrl = Annotated[str, AfterValidator(_url)]
 Usd = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
