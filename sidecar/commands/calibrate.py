@@ -31,7 +31,7 @@ def run(args: argparse.Namespace) -> int:
 
     from sidecar.errors import DataError  # noqa: PLC0415
     from sidecar.offline import calibrate  # noqa: PLC0415
-    from sidecar.offline.rows import Row, read_rows  # noqa: PLC0415
+    from sidecar.offline.rows import BadRow, Row, read_rows  # noqa: PLC0415
     from sidecar.offline.session import Session, pair, read_with_progress  # noqa: PLC0415
 
     if bool(args.weak) != bool(args.strong):
@@ -53,7 +53,14 @@ def run(args: argparse.Namespace) -> int:
             found = calibrate.for_share(both.rank, args.strong_rate)
             found = calibrate.with_quality(found, both.rank, both.weak, both.strong)
     else:
-        rows = [row for row in read_rows(args.input) if isinstance(row, Row)]
+        read = list(read_rows(args.input))
+        rows = [row for row in read if isinstance(row, Row)]
+        faults = [row.error for row in read if isinstance(row, BadRow)]
+        if not rows:
+            why = faults[0] if faults else "it is empty"
+            raise DataError(f"{args.input} has no prompts: {why}")
+        if faults:
+            print(f"{len(faults)} faulty rows left out; the first: {faults[0]}", file=sys.stderr)
         _, difficulty = read_with_progress(session, rows)
         found, ranked_by = calibrate.for_share(difficulty, args.strong_rate), "difficulty"
     report = asdict(found) | {
@@ -70,6 +77,11 @@ def run(args: argparse.Namespace) -> int:
     if found.quality is not None:
         kept = "" if found.retention is None else f", {found.retention:.1%} of always-strong"
         print(f"mean score {found.quality:.4f}{kept}")
+    print(
+        "this ranks one pair of models; the setting of a route that keeps as much is found by "
+        "`sidecar simulate --suggest`",
+        file=sys.stderr,
+    )
     return 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,10 @@ def run(args: argparse.Namespace) -> int:
             f"(the encoder alone {_shown(found.auc_encoder)}), "
             f"calibration error {_shown(found.ece)} ({_shown(found.ece_encoder)})"
         )
+    print(
+        f"wrote {args.output}: name it as `ensemble.file` of the route {setup.route.name}",
+        file=sys.stderr,
+    )
     return 0
 
 

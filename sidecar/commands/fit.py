@@ -75,5 +75,9 @@ def run(args: argparse.Namespace) -> int:
             f"{name}: {fit['rows']} rows, mean score {fit['strength']:.3f}, "
             f"held-out AUC {auc}, calibration error {fit['held_out_ece']:.3f}"
         )
-    print(f"wrote {args.output}", file=sys.stderr)
+    print(
+        f"wrote {args.output}: name it as `abilities` in the configuration, and "
+        f"{', '.join(names)} as the `ability` of a model",
+        file=sys.stderr,
+    )
     return 0

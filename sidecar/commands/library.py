@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ def run(args: argparse.Namespace) -> int:
         f"{args.output}: {len(built)} prompts, {found.labelled} with a label, "
         f"scores of {len(built.columns)} models, encoder {built.encoder}"
     )
+    print("name it as `similarity.library` of a route", file=sys.stderr)
     for count, what in ((found.bad, "faulty"), (found.silent, "without a label or a known score")):
         if count:
             print(f"{count} rows {what} were left out")

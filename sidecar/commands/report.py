@@ -30,8 +30,10 @@ def run(args: argparse.Namespace) -> int:
 
     report = summed(_lines(args.log), args.router_usd_per_hour).as_dict()
     if not report["requests"]:
+        named, bad = ", ".join(map(str, args.log)), report["bad_lines"]
+        lacks = f"none of its {bad} lines is a decision" if bad else "there is no decision in it"
         raise DataError(
-            f"{args.log[0]} has no decision in it. Set decision_log.file and send some."
+            f"{named}: {lacks}. Give the file that `decision_log.file` names, once requests came."
         )
     if args.json:
         print(json.dumps(report, indent=2))

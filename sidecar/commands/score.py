@@ -6,14 +6,16 @@ import argparse
 import sys
 from contextlib import ExitStack, closing
 from functools import partial
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sidecar.commands.serve import address
+from sidecar.commands.serve import server
 
 if TYPE_CHECKING:
     from sidecar.encoder.bundle import Bundle
     from sidecar.offline.backends import Encoder
+    from sidecar.offline.rows import BadRow, Row
 
 
 def register(subparsers: Any) -> None:
@@ -26,7 +28,7 @@ def register(subparsers: Any) -> None:
     command.add_argument("--output", type=Path, metavar="OUT.jsonl", help="stdout, unless given")
     command.add_argument("--backend", choices=("onnx", "triton", "torch"), default="onnx")
     command.add_argument(
-        "--triton", type=address, default="127.0.0.1:8001", metavar="HOST:PORT", help="its gRPC"
+        "--triton", type=server, default="127.0.0.1:8001", metavar="HOST:PORT", help="its gRPC"
     )
     command.add_argument("--abilities", type=Path, metavar="FILE", help="what `sidecar fit` wrote")
     command.set_defaults(func=run)
@@ -38,22 +40,39 @@ def run(args: argparse.Namespace) -> int:
     from sidecar.offline.score import score_rows  # noqa: PLC0415
     from sidecar.offline.session import Session, track  # noqa: PLC0415
 
-    bad = 0
+    there = args.output is not None and args.output.exists() and args.input.exists()
+    if there and args.output.samefile(args.input):
+        raise DataError(f"{args.output} is the file to read: write to another")
+    good = bad = 0
     with ExitStack() as stack:
         make = partial(_triton, stack, args.triton) if args.backend == "triton" else None
         session = Session(args.abilities, backend=args.backend, make=make)
-        rows = track(read_rows(args.input), "scoring")
+        rows = read_rows(args.input)
+        first = list(islice(rows, 1))  # an input that is not there costs no output that is
         try:
             out = stack.enter_context(args.output.open("wb")) if args.output else sys.stdout.buffer
         except OSError as error:
             raise DataError(f"can't write {args.output}: {error.strerror}") from error
+        rows = track(chain(first, rows), "scoring")
         for row in score_rows(rows, session.read, session.catalogue):
-            bad += "error" in row
+            good, bad = good + ("error" not in row), bad + ("error" in row)
             out.write(_line(row))
         out.flush()
-    if bad:
+    if not good:
+        print(f"sidecar: {_none(args.input, first)}", file=sys.stderr)
+    elif bad:
         print(f"sidecar: {bad} rows could not be scored; each says why", file=sys.stderr)
     return 0
+
+
+def _none(file: Path, first: list[Row | BadRow]) -> str:
+    from sidecar.offline.rows import BadRow  # noqa: PLC0415
+
+    if not first:
+        return f"{file} has no rows"
+    why = next((row.error for row in first if isinstance(row, BadRow)), "")
+    form = '{"id": 1, "prompt": "..."}'
+    return f"no row of {file} could be scored: {why}. A row is a line such as {form}"
 
 
 def _triton(stack: ExitStack, url: str, bundle: Bundle) -> Encoder:

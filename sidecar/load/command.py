@@ -57,7 +57,10 @@ async def _measured(plan: Plan, site: Site, where: str, when: str) -> Done:
                 bars[leg] = progress.add_task(leg, total=of)
             progress.update(bars[leg], completed=done)
 
-        legs = await run(plan, site, tell)
+        def warn(what: str) -> None:
+            progress.console.print(Text(what, "yellow"), soft_wrap=True)
+
+        legs = await run(plan, site, tell, warn)
     return Done(plan, where, when, tuple(legs), verdict.summarise(plan, legs))
 
 

@@ -23,7 +23,14 @@ from sidecar.load.scenarios import Shot, arrivals, shots
 ROUTED: Final = "routed"
 DIRECT: Final = "direct"
 
+_ADVICE: Final = {
+    "no connection": "does anybody listen at target.url?",
+    "status 404": "is target.model a route there, and does target.url end with /v1?",
+    "status 401": "does target.api_key_env name the variable with its key?",
+}
+
 Tell = Callable[[str, int, int], None]  # leg, done, of
+Warn = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,11 +95,16 @@ def upcoming(load: Load, scenarios: Mapping[str, float], round_: int) -> Iterato
         yield Due(at, shot, shot.hangs_up or int((i + 1) * load.stream) > int(i * load.stream))
 
 
-async def run(plan: Plan, site: Site, tell: Tell) -> list[Leg]:
-    """Every leg of every round, in the order in which they ran."""
+async def run(plan: Plan, site: Site, tell: Tell, warn: Warn = lambda _: None) -> list[Leg]:
+    """Every leg of every round, in the order in which they ran.
+
+    ``warn`` hears at once, and not after minutes, that no request of the warm-up was answered.
+    """
     legs: list[Leg] = []
     load = plan.load
-    await _warm_up(plan, site)
+    warmed = await _warm_up(plan, site)
+    if warmed and all(sample.error for sample in warmed):
+        warn(f"Every request of the warm-up failed: {_advised(warmed[-1].error)}.")
     for round_ in range(load.rounds):
         due = schedule(load, plan.scenarios, round_)
         asked = [(one, site.model) for one in due]
@@ -110,13 +122,22 @@ async def run(plan: Plan, site: Site, tell: Tell) -> list[Leg]:
     return legs
 
 
-async def _warm_up(plan: Plan, site: Site) -> None:
+async def _warm_up(plan: Plan, site: Site) -> list[Sample]:
     caller = Caller(site.routed, plan.load.timeout_s)
+    asked = islice(shots(plan.scenarios, plan.load.seed - 1), plan.load.warm_up)
     try:
-        for shot in islice(shots(plan.scenarios, plan.load.seed - 1), plan.load.warm_up):
+        return [
             await caller.send(shot, site.model, stream=False, start=time.monotonic(), due=0.0)
+            for shot in asked
+        ]
     finally:
         await caller.close()
+
+
+def _advised(error: str) -> str:
+    """``error``, with the key of the plan that it is likely to come from."""
+    what = next((said for head, said in _ADVICE.items() if error.startswith(head)), "")
+    return f"{error} ({what})" if what else error
 
 
 async def _leg(

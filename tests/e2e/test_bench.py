@@ -205,8 +205,10 @@ async def test_nobody_there_is_an_error_rate_of_one(tmp_path: Path) -> None:
         "load": {**LOAD, "duration_s": 0.3},
         "objectives": {"error_rate": 0.5},
     }
-    code, out, _ = await bench(tmp_path, plan, "--url", "http://127.0.0.1:1/v1", "--json")
+    code, out, err = await bench(tmp_path, plan, "--url", "http://127.0.0.1:1/v1", "--json")
     assert code == 1
+    said = "Every request of the warm-up failed: no connection (does anybody listen at target.url?)"
+    assert said in err  # before the load, which may be one of minutes
     assert json.loads(out)["objectives"]["error_rate"]["found"] == 1
 
 

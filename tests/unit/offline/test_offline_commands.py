@@ -59,6 +59,37 @@ def test_score_writes_where_it_is_told(tmp_path: Path, capsys: pytest.CaptureFix
     assert len(lines((tmp_path / "out.jsonl").read_text())) == 1
 
 
+def test_score_costs_no_file_that_is_there(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = write(tmp_path / "rows.jsonl", [{"id": 1, "prompt": "hi"}])
+    before = rows.read_text()
+    assert main(["score", str(rows), "--output", str(rows)]) == 1
+    assert "write to another" in capsys.readouterr().err
+    assert main(["score", str(tmp_path / "none.jsonl"), "--output", str(rows)]) == 1
+    assert "can't read" in capsys.readouterr().err
+    assert rows.read_text() == before
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "has no rows"),
+        ("id,prompt\n1,hello\n", "line 1 is not JSON: "),
+        ('{"id": 1, "text": "hello"}\n', "line 1: needs prompt (a string)"),
+    ],
+)
+def test_score_of_nothing_that_can_be_scored_says_what_a_row_is(
+    text: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "in.jsonl"
+    file.write_text(text)
+    assert main(["score", str(file)]) == 0  # each row is answered, if by an error
+    captured = capsys.readouterr()
+    assert message in captured.err
+    assert len(lines(captured.out)) == len(text.splitlines())
+
+
 def test_score_reads_an_empty_prompt_as_out_of_distribution(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -144,6 +175,13 @@ def test_calibrate_finds_the_pair_itself(
         (["calibrate", "{file}", "--strong-rate", "3"], "0 to 1"),
         (["calibrate", "{file}", "--quality", "9"], "no threshold"),
         (["calibrate", "{file}", "--quality", "0.9", "--weak", "tiny"], "together"),
+        (["calibrate", "{csv}", "--strong-rate", "0.3"], "no prompts: line 1 is not JSON"),
+        (["calibrate", "{empty}", "--strong-rate", "0.3"], "no prompts: it is empty"),
+        (["calibrate", "{empty}", "--quality", "0.9"], "rows that score at least two models"),
+        (["eval", "{csv}", "--weak", "tiny", "--strong", "huge"], "line 1 is not JSON"),
+        (["report", "{tmp}/none.jsonl"], "No such file"),
+        (["report", "{empty}"], "there is no decision in it"),
+        (["report", "{csv}"], "none of its 2 lines is a decision. Give the file that"),
         (["library", "build", "{file}", "--output", "{tmp}/l"], "of tiny, huge it knows none"),
         (["library", "build", "{mute}", "--output", "{tmp}/l"], "or with scores\n"),
         (["library", "build", "{odd}", "--output", "{tmp}/l"], "line 1: the label is easy or hard"),
@@ -160,8 +198,11 @@ def test_bad_input_ends_with_a_sentence(
     few = write(tmp_path / "few.jsonl", scored(20))
     bad = tmp_path / "bad.jsonl"
     bad.write_text("{\n")
+    (tmp_path / "empty.jsonl").write_text("")
+    (tmp_path / "table.csv").write_text("id,prompt\n1,hello\n")
     names = {
         "tmp": tmp_path, "file": scored_file, "few": few, "bad": bad,
+        "empty": tmp_path / "empty.jsonl", "csv": tmp_path / "table.csv",
         "mute": write(tmp_path / "mute.jsonl", [{"id": 1, "prompt": "hello"}]),
         "odd": write(tmp_path / "odd.jsonl", [{"id": 1, "prompt": "hello", "label": ["easy"]}]),
         "said": write(tmp_path / "said.jsonl", [{"id": 1, "prompt": "hello", "label": "easy"}]),
