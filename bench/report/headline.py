@@ -2,31 +2,53 @@
 
 from __future__ import annotations
 
+import string
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from bench.report.quality import POLICIES
 from bench.report.rows import NOT_MEASURED, Results, Row
 from bench.report.tables import YARDSTICKS, markdown, ms, percent, read_share, thousands
 
-_Line = tuple[str, str, str, str]  # what, measured, goal, from where
+
+class _Line(NamedTuple):
+    what: str
+    measured: str
+    goal: str
+    command: str
+    row: Row | None = None  # that it was measured by
 
 
 def headline(results: Results) -> str:
-    """Every figure the README quotes; what nobody measured stands there as such."""
-    lines: list[_Line] = [make(results) for make in _LINES]
-    rows = [row for row in map(results.newest, _BENCHES) if row is not None]
-    hosts = sorted({row.host for row in rows})
-    table = markdown(("", "measured", "goal", "command, when, load of the machine"), lines, text=4)
-    return f"{table}\n\nOn {'; '.join(hosts)}." if hosts else table
+    """Every figure the README quotes; what nobody measured stands there as such.
+
+    Machines differ by more than most figures do: where there are several, a line names its own.
+    """
+    lines = [make(results) for make in _LINES]
+    hosts = sorted({line.row.host for line in lines if line.row is not None})
+    named = dict(zip(hosts, string.ascii_uppercase, strict=False)) if len(hosts) > 1 else {}
+    cells = [(line.what, line.measured, line.goal, _from(line, named)) for line in lines]
+    table = markdown(("", "measured", "goal", "command, when, load of the machine"), cells, text=4)
+    if not hosts:
+        return table
+    if not named:
+        return f"{table}\n\nOn {hosts[0]}."
+    told = "; ".join(f"{letter} is {host}" for host, letter in named.items())
+    return f"{table}\n\nThe machines: {told}."
+
+
+def _from(line: _Line, named: dict[str, str]) -> str:
+    if line.row is None:
+        return f"`{line.command}`"
+    machine = f", on {named[line.row.host]}" if named else ""
+    return f"{line.row.source}{machine}"
 
 
 def _line(
     what: str, goal: str, command: str, row: Row | None, tell: Callable[[dict[str, Any]], str]
 ) -> _Line:
-    if row is None:
-        return what, f"*{NOT_MEASURED}*", goal, f"`{command}`"
-    return what, tell(row.figures), goal, row.source
+    measured = f"*{NOT_MEASURED}*" if row is None else tell(row.figures)
+    return _Line(what, measured, goal, command, row)
 
 
 def _decision(results: Results) -> _Line:
@@ -233,9 +255,6 @@ def _gpu(results: Results) -> _Line:
     )
 
 
-_BENCHES: Sequence[str] = (
-    *("decision", "load", "rivals", "policies", "scenarios", "soak", "inject", "dashboard", "gpu"),
-)
 _LINES: Sequence[Callable[[Results], _Line]] = (
     *(_decision, _open_loop, _classified, _judged, _policies, _cpu, _thin),
     *(_start, _faults, _soak, _webhook, _dashboard, _gpu),

@@ -19,6 +19,8 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +41,8 @@ OURS = Manifest(
 )
 UTTERANCES = 60  # a route
 ROWS = 600  # a pair
+START_S = 300.0  # to load a model and learn the examples
+ANSWER_S = 60.0  # for one prompt: who takes longer is out, and the others go on
 # source, weak model, strong model: as the data names them
 PAIRS = (
     ("mmlu", "mixtral-8x7b-instruct", "gpt-4-1106-preview"),
@@ -68,14 +72,22 @@ class Judge:
             env=env,
         )
         try:
-            self._tell(known)
+            self._tell(known, START_S)
         except CannotRunError:
             self.close()
             raise
 
-    def _tell(self, what: dict[str, Any]) -> dict[str, Any]:
+    def _tell(self, what: dict[str, Any], limit_s: float) -> dict[str, Any]:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
+        late = threading.Event()
+
+        def give_up() -> None:
+            late.set()
+            self._process.kill()
+
+        watch = threading.Timer(limit_s, give_up)
+        watch.start()
         try:
             self._process.stdin.write(json.dumps(what) + "\n")
             self._process.stdin.flush()
@@ -84,13 +96,17 @@ class Judge:
                     return dict(json.loads(line))
         except OSError:
             pass
+        finally:
+            watch.cancel()
+        if late.is_set():
+            raise CannotRunError(f"no answer within {limit_s:g} s")
         self._log.seek(0)
         last = self._log.read().strip().splitlines()[-1:]
         raise CannotRunError(f"it ended before it answered: {' '.join(last)[:300]}")
 
     def ask(self, prompt: str, pair: tuple[str, str] | None = None) -> tuple[float, float, float]:
         """(milliseconds, how much the strong model is needed, how wrong the weak one would be)."""
-        said = self._tell({"prompt": prompt, "pair": pair})
+        said = self._tell({"prompt": prompt, "pair": pair}, ANSWER_S)
         score = float(said["score"])
         return float(said["ms"]), score, float(said.get("wrong", score))
 
@@ -116,9 +132,17 @@ def judge(manifests: list[Manifest], count: int, *, install: bool) -> dict[str, 
                 absent[manifest.name] = str(why)
                 print(f"{manifest.name}: cannot run here: {why}", file=sys.stderr)
         found = {
-            "latency_ms": _latency(judges, count),
-            "quality": {f"{s} {w} -> {t}": _quality(judges, rows, s, w, t) for s, w, t in PAIRS},
+            "latency_ms": _latency(judges, absent, count),
+            "quality": {
+                f"{source} {weak} -> {strong}": _quality(
+                    judges, absent, rows, source=source, weak=weak, strong=strong
+                )
+                for source, weak, strong in PAIRS
+            },
         }
+        for part in (found["latency_ms"], *found["quality"].values()):
+            for name in absent:  # half of what was asked is no measurement
+                part.pop(name, None)
     finally:
         for each in judges:
             each.close()
@@ -130,24 +154,45 @@ def judge(manifests: list[Manifest], count: int, *, install: bool) -> dict[str, 
     }
 
 
-def _latency(judges: list[Judge], count: int) -> dict[str, Any]:
+@contextlib.contextmanager
+def _or_out(each: Judge, judges: list[Judge], absent: dict[str, str]) -> Iterator[None]:
+    """Ask ``each`` inside: a rival that does not answer is out, and the others go on."""
+    try:
+        yield
+    except CannotRunError as why:
+        if each.name == OURS.name:
+            raise
+        judges.remove(each)
+        each.close()
+        absent[each.name] = str(why)
+        print(f"{each.name} is out: {why}", file=sys.stderr)
+
+
+def _latency(judges: list[Judge], absent: dict[str, str], count: int) -> dict[str, Any]:
     times: dict[str, list[float]] = {each.name: [] for each in judges}
     for text in prompts(count):
-        for each in judges:
-            times[each.name].append(each.ask(text)[0])
-    ours = statistics.median(times["pointsman"])
+        for each in tuple(judges):
+            with _or_out(each, judges, absent):
+                times[each.name].append(each.ask(text)[0])
+    ours = statistics.median(times[OURS.name])
     return {
-        name: {
-            "p50": round(statistics.median(values), 3),
-            "p99": round(ground.quantile(values, 0.99), 3),
-            "times_ours_p50": round(statistics.median(values) / ours, 2),
+        each.name: {
+            "p50": round(statistics.median(times[each.name]), 3),
+            "p99": round(ground.quantile(times[each.name], 0.99), 3),
+            "times_ours_p50": round(statistics.median(times[each.name]) / ours, 2),
         }
-        for name, values in times.items()
+        for each in judges
     }
 
 
 def _quality(
-    judges: list[Judge], rows: list[dict[str, Any]], source: str, weak: str, strong: str
+    judges: list[Judge],
+    absent: dict[str, str],
+    rows: list[dict[str, Any]],
+    *,
+    source: str,
+    weak: str,
+    strong: str,
 ) -> dict[str, Any]:
     both = [r for r in rows if r["source"] == source and r["split"] == "test"]
     both = [r for r in both if weak in r["scores"] and strong in r["scores"]]
@@ -158,14 +203,15 @@ def _quality(
     high = np.array([r["scores"][strong] for r in both])
     out: dict[str, Any] = {"rows": len(both), "weak": round(float(low.mean()), 3)}
     out["strong"] = round(float(high.mean()), 3)
-    for each in judges:
-        said = np.array([each.ask(r["prompt"], (weak, strong))[1:] for r in both])
-        area = auc(low >= 0.5, -said[:, 1])
-        apgr = curve(low, high, said[:, 0]).apgr
-        out[each.name] = {
-            "auc": None if area is None else round(area, 3),
-            "apgr": None if apgr is None else round(apgr, 3),
-        }
+    for each in tuple(judges):
+        with _or_out(each, judges, absent):
+            said = np.array([each.ask(r["prompt"], (weak, strong))[1:] for r in both])
+            area = auc(low >= 0.5, -said[:, 1])
+            apgr = curve(low, high, said[:, 0]).apgr
+            out[each.name] = {
+                "auc": None if area is None else round(area, 3),
+                "apgr": None if apgr is None else round(apgr, 3),
+            }
     return out
 
 

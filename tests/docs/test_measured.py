@@ -10,6 +10,7 @@ import pytest
 
 from bench import numbers, readme
 from bench.report.charts import charts
+from bench.report.headline import headline
 from bench.report.rows import NOT_MEASURED, Results
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -40,6 +41,24 @@ def test_a_figure_that_is_changed_by_hand_is_noticed() -> None:
     forged = text[: at - 1] + str((int(text[at - 1]) + 1) % 10) + text[at:]
     assert forged != text
     assert readme.filled(forged, results) == text
+
+
+def test_a_line_names_its_machine_where_there_are_several() -> None:
+    with (ROOT / "bench" / "results.jsonl").open(encoding="utf-8") as lines:
+        rows = [json.loads(line) for line in lines]
+    for row in rows:
+        row["machine"]["cpu"] = "Elsewhere" if row["bench"] == "inject" else "Here"
+        row["machine"] |= {"cores": 2, "system": "Linux", "python": "3"}
+    lines_of = headline(Results.of(map(json.dumps, rows))).splitlines()
+    (admission,) = (line for line in lines_of if line.startswith("| admission"))
+    (start,) = (line for line in lines_of if line.startswith("| start"))
+    assert lines_of[-1].startswith("The machines: A is Elsewhere, 2 cores")
+    assert "B is Here, 2 cores" in lines_of[-1]
+    assert admission.endswith(", on A |")
+    assert start.endswith(", on B |")
+    alone = headline(Results.of(json.dumps(row) for row in rows if row["bench"] == "inject"))
+    assert "on A" not in alone
+    assert alone.endswith("On Elsewhere, 2 cores, Linux, Python 3.")
 
 
 def test_neither_a_part_of_a_run_nor_a_disturbed_one_is_quoted() -> None:

@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from bench import proxy
+from bench.rivals import classify
 from bench.rivals.classify import Judge
 from bench.rivals.install import CannotRunError
 from bench.rivals.manifest import Classifier, Install, Manifest, Proxy, all_of_them
@@ -70,6 +71,44 @@ def test_a_judge_that_breaks_says_why(monkeypatch: pytest.MonkeyPatch, tmp_path:
     manifest = Manifest(name="broken", what="breaks", install=Install(), classifier=broken)
     with pytest.raises(CannotRunError, match="No module named"):
         Judge(manifest, {"easy": [], "hard": []}, install=False)
+
+
+JUDGE = """
+import json, sys, time
+sys.stdin.readline()
+print("hello, I am loaded")
+print(json.dumps({"ready": True}), flush=True)
+for number, line in enumerate(sys.stdin):
+    if number == HANGS:
+        time.sleep(600)
+    print(json.dumps({"ms": 1.0 + number, "score": len(json.loads(line)["prompt"])}), flush=True)
+"""
+
+
+def test_a_judge_that_hangs_is_out_with_the_reason_and_the_others_go_on(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "steady.py").write_text(JUDGE.replace("HANGS", "-1"))
+    (tmp_path / "hangs.py").write_text(JUDGE.replace("HANGS", "2"))
+    monkeypatch.setattr("bench.rivals.classify.SCRIPTS", tmp_path)
+    monkeypatch.setattr("bench.rivals.classify.ANSWER_S", 2.0)
+    rows = [
+        {"source": source, "split": "test", "prompt": "x" * n, "scores": {weak: n % 2, strong: 1}}
+        for source, weak, strong in classify.PAIRS
+        for n in range(1, 9)
+    ]
+    monkeypatch.setattr("bench.rivals.classify._rows", lambda: rows)
+    ours, *others = (
+        Manifest(name=n, what=n, install=Install(), classifier=Classifier(script=f"{script}.py"))
+        for n, script in (("pointsman", "steady"), ("hangs", "hangs"), ("steady", "steady"))
+    )
+    monkeypatch.setattr("bench.rivals.classify.OURS", ours)
+    found = classify.judge(others, 4, install=False)
+    assert found["classifiers_that_cannot_run_here"] == {"hangs": "no answer within 2 s"}
+    assert found["classifiers"]["latency_ms"].keys() == {"pointsman", "steady"}
+    assert found["classifiers"]["latency_ms"]["steady"]["p50"] == 2.5
+    for part in found["classifiers"]["quality"].values():
+        assert part.keys() == {"rows", "weak", "strong", "pointsman", "steady"}
 
 
 def test_the_cpu_of_threads_that_ended_and_of_every_child_is_counted() -> None:
