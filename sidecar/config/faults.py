@@ -13,7 +13,7 @@ from typing import Final
 
 from pydantic import ValidationError
 
-from sidecar.config.yamlfile import Document
+from sidecar.config.yamlfile import Document, Key
 
 # What pydantic finds, in words of a file and not of a program.
 _SAID: Final = {
@@ -33,6 +33,21 @@ _SAID: Final = {
     "bool_type": "must be true or false",
     "bool_parsing": "must be true or false",
 }
+
+
+class Findings:
+    """What is found in one file while it is compiled: faults refuse it, warnings do not."""
+
+    def __init__(self, document: Document) -> None:
+        self._document = document
+        self.faults: list[str] = []
+        self.warnings: list[str] = []
+
+    def fault(self, key: Key, message: str) -> None:
+        self.faults.append(self._document.fault(key, message))
+
+    def warn(self, key: Key, message: str) -> None:
+        self.warnings.append(self._document.fault(key, message))
 
 
 def of_validation(document: Document, error: ValidationError, known: Iterable[str]) -> list[str]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
@@ -17,7 +16,7 @@ from typing import Final
 from pydantic import ValidationError
 
 from sidecar.config import experiments, prices, routes, schema, yamlfile
-from sidecar.config.faults import hint, in_order, of_validation
+from sidecar.config.faults import Findings, hint, in_order, of_validation
 from sidecar.config.snapshot import (
     Abilities,
     ModelSpec,
@@ -27,7 +26,8 @@ from sidecar.config.snapshot import (
     Snapshot,
     UpstreamSpec,
 )
-from sidecar.dialects import BY_FAMILY, DIALECTS
+from sidecar.config.upstreams import replicas_of, upstream_of
+from sidecar.dialects import BY_FAMILY
 from sidecar.dialects.overrides import Overrides
 from sidecar.errors import ConfigError, DataError
 
@@ -98,8 +98,8 @@ class _Compiler:
         self.config = config
         self.env = env
         self.unfitted = False
-        self.faults: list[str] = []
-        self.warnings: list[str] = []
+        self.found = Findings(document)
+        self.fault, self.warn = self.found.fault, self.found.warn
         self.sheet: Mapping[str, Price] = {}
         self.price_file: Path | None = None
         if config.prices is not None:
@@ -110,7 +110,7 @@ class _Compiler:
                 try:
                     self.sheet = prices.load(self.price_file)
                 except ConfigError as exc:
-                    self.faults += exc.faults
+                    self.found.faults += exc.faults
         self.abilities = abilities
         if config.abilities is not None:
             # beside the configuration, unless it says where from the root
@@ -123,11 +123,11 @@ class _Compiler:
         if common is not None and not (Path(document.file).parent / common).is_file():
             self.fault(("decision_cache", "common"), f"no file {common}")
 
-    def fault(self, key: yamlfile.Key, message: str) -> None:
-        self.faults.append(self.document.fault(key, message))
-
     def snapshot(self, generation: int) -> Snapshot:
-        upstreams = {name: self.upstream(name, u) for name, u in self.config.upstreams.items()}
+        upstreams = {
+            name: upstream_of(name, section, self.env, self.found)
+            for name, section in self.config.upstreams.items()
+        }
         models = {
             name: spec
             for name, model in self.config.models.items()
@@ -150,8 +150,8 @@ class _Compiler:
         self.tracing()
         self.budgets()
         spending_password = self.spending_password()
-        if self.faults:
-            raise ConfigError(in_order(self.faults))
+        if self.found.faults:
+            raise ConfigError(in_order(self.found.faults))
         return Snapshot(
             config=self.config,
             models=MappingProxyType(models),
@@ -159,7 +159,7 @@ class _Compiler:
             abilities=self.abilities,
             generation=generation,
             digest=self.document.digest,
-            warnings=tuple(self.warnings),
+            warnings=tuple(self.found.warnings),
             price_file=self.price_file,
             token=token,
             admin_token=admin_token,
@@ -216,79 +216,8 @@ class _Compiler:
         if not value:
             note = f"the variable {redis.password_env} is not set: no password is sent"
             key: yamlfile.Key = ("spending", "redis", "password_env")
-            self.warnings.append(self.document.fault(key, note))
+            self.warn(key, note)
             return None
-        return Secret(value)
-
-    def upstream(self, name: str, upstream: schema.Upstream) -> UpstreamSpec:
-        auth = upstream.auth
-        if auth is None:
-            auth = "x-api-key" if upstream.dialect == "anthropic" else "bearer"
-        if upstream.ca_file and not Path(upstream.ca_file).is_file():
-            self.fault(("upstreams", name, "ca_file"), f"no file {upstream.ca_file}")
-        paths = (dialect.path for dialect in DIALECTS.values())
-        whole = next(filter(upstream.base_url.endswith, paths), None)
-        if whole is not None:
-            note = f"ends with {whole}, which the sidecar adds: leave it out"
-            self.warnings.append(self.document.fault(("upstreams", name, "base_url"), note))
-        return UpstreamSpec(
-            name=name,
-            base_url=upstream.base_url.rstrip("/"),
-            family=upstream.dialect,
-            auth=auth,
-            key=self.secret(name, upstream),
-            ca_file=upstream.ca_file,
-            stream_usage=upstream.stream_usage,
-            max_connections=upstream.max_connections,
-            timeouts=upstream.timeouts,
-            headers=self.extras(name, "headers", upstream.headers, upstream.headers_env),
-            query=self.extras(name, "query", upstream.query, upstream.query_env),
-            retries=upstream.retries,
-            retry_budget=upstream.retry_budget,
-            hedge_after_s=upstream.hedge_after_s,
-        )
-
-    def extras(
-        self, name: str, kind: str, given: Mapping[str, str], secret: Mapping[str, str]
-    ) -> tuple[tuple[str, Secret], ...]:
-        """Headers or query parameters of an upstream; what has no value stays out."""
-        found = [(each, Secret(value)) for each, value in given.items()]
-        for each, variable in secret.items():
-            value = self.env.get(variable, "").strip()
-            key = ("upstreams", name, f"{kind}_env", each)
-            if not value:
-                note = f"the variable {variable} is not set: requests go without {each}"
-                self.warnings.append(self.document.fault(key, note))
-                continue
-            if not value.isascii() or not value.isprintable():
-                self.fault(key, "the value has characters that no request may carry")
-            found.append((each, Secret(value)))
-        return tuple(found)
-
-    def replicas(self, name: str, first: UpstreamSpec) -> tuple[UpstreamSpec, ...]:
-        urls = (url.rstrip("/") for url in self.config.upstreams[name].replicas)
-        others = [url for url in dict.fromkeys(urls) if url != first.base_url]
-        return (first, *(replace(first, base_url=url) for url in others))
-
-    def secret(self, name: str, upstream: schema.Upstream) -> Secret | None:
-        if upstream.api_key_env:
-            value = self.env.get(upstream.api_key_env, "").strip()
-            key, lack = "api_key_env", f"the variable {upstream.api_key_env} is not set"
-        elif upstream.api_key_file:
-            key = "api_key_file"
-            try:
-                value = Path(upstream.api_key_file).read_text(encoding="utf-8").strip()
-                lack = f"the file {upstream.api_key_file} is empty"
-            except (OSError, UnicodeDecodeError):
-                value, lack = "", f"the file {upstream.api_key_file} cannot be read"
-        else:
-            return None
-        if not value:
-            note = f"{lack}: requests to this upstream carry no key"
-            self.warnings.append(self.document.fault(("upstreams", name, key), note))
-            return None
-        if not value.isascii() or not value.isprintable():
-            self.fault(("upstreams", name, key), "the key has characters no header may carry")
         return Secret(value)
 
     def model(
@@ -311,7 +240,7 @@ class _Compiler:
         return ModelSpec(
             name=name,
             upstream=upstream,
-            replicas=self.replicas(model.upstream, upstream),
+            replicas=replicas_of(upstream, self.config.upstreams[model.upstream].replicas),
             upstream_model=model.upstream_model or name,
             ability=self.ability(name, model, price),
             price=price,
@@ -340,12 +269,10 @@ class _Compiler:
                 return canonical
         canonical = next(who for limit, who in _PRICE_CLASSES if price.output <= limit)
         if any(name in r.models and r.policy != "fixed" for r in self.config.routes.values()):
-            self.warnings.append(
-                self.document.fault(
-                    ("models", name),
-                    f"has no `ability` and the catalogue does not know its name: by its price it "
-                    f"is taken to be as able as {canonical}; name the model it is most like",
-                )
+            self.warn(
+                ("models", name),
+                f"has no `ability` and the catalogue does not know its name: by its price it "
+                f"is taken to be as able as {canonical}; name the model it is most like",
             )
         return self.abilities.resolve(canonical) or canonical
 
