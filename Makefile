@@ -71,7 +71,7 @@ $(BIN)/python:
 	  else echo "Python's venv is missing. Type: sudo apt-get install python3-venv"; exit 1; fi; }
 
 $(VENV)/.demo: $(BIN)/python $(PACKAGE)
-	@echo "Setting up $(VENV) (once) ..."
+	@echo "Setting up $(VENV) (once; half a minute, with downloads, or more) ..."
 	@$(PIP) -e '.[demo]'
 	@touch $@
 

@@ -48,6 +48,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = sys.argv[1:] if argv is None else list(argv)
     # a command that is named need not wait for the others to be imported
     named = words[:1] if words and words[0] in _COMMANDS else _COMMANDS
+    if not words:
+        parser().print_help(sys.stderr)
+        return 2
     args = parser(named).parse_args(words)
     try:
         return int(args.func(args))

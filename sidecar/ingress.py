@@ -92,8 +92,7 @@ class Ingress:
             if request.method != b"POST":
                 raise MethodNotAllowed(f"{path.decode()} answers POST only.", allow="POST")
         elif path != _MODELS:
-            served = ", ".join(f"POST {path.decode()}" for path in _DIALECTS)
-            raise NotFound(f"Nothing is served here. There are {served} and GET /v1/models.")
+            raise NotFound(_nothing_at(path))
         elif request.method != b"GET":
             raise MethodNotAllowed("/v1/models answers GET only.", allow="GET")
         limits = snapshot.config.limits
@@ -224,6 +223,20 @@ def _spoken_at(path: bytes) -> Dialect | None:
     if path.startswith(_MESSAGES + b"/"):  # batches
         return _DIALECTS[_MESSAGES]
     return _DIALECTS.get(path)
+
+
+def _nothing_at(path: bytes) -> str:
+    """What to ask instead; of a base URL with a /v1 too few or too many, that it has."""
+    served = ", ".join(f"POST {path.decode()}" for path in _DIALECTS)
+    there = f"There are {served} and GET {_MODELS.decode()}."
+    if (meant := b"/v1" + path) in _DIALECTS or meant == _MODELS:
+        return f"Nothing is served here: the base URL lacks a /v1. {there}"
+    if (meant := path.removeprefix(b"/v1")) in _DIALECTS or meant == _MODELS:
+        return (
+            "Nothing is served here: the base URL has a /v1 too many, which Anthropic's clients add "
+            f"themselves. {there}"
+        )
+    return f"Nothing is served here. {there}"
 
 
 def unpack(body: bytes, coding: bytes, most: int) -> bytes:

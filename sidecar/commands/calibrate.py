@@ -10,9 +10,14 @@ from typing import Any
 
 def register(subparsers: Any) -> None:
     command = subparsers.add_parser(
-        "calibrate", help="the threshold for a share of strong calls or a share of quality"
+        "calibrate",
+        help="the threshold for a share of strong calls or a share of quality",
+        description="Find the threshold that sends a share of the rows to the strong model, or "
+        "that keeps a share of its quality. `sidecar simulate --suggest` finds a route's settings.",
     )
-    command.add_argument("input", type=Path, metavar="SCORED.jsonl")
+    command.add_argument(
+        "input", type=Path, metavar="SCORED.jsonl", help="a JSON object a line; .gz is read too"
+    )
     target = command.add_mutually_exclusive_group(required=True)
     target.add_argument("--strong-rate", type=float, metavar="SHARE", help="e.g. 0.3")
     target.add_argument(

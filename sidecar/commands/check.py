@@ -17,9 +17,12 @@ _TITLES: Final = ("route", "policy", "keeps", "models, cheapest first", "default
 
 def register(subparsers: Any) -> None:
     command = subparsers.add_parser(
-        "check", help="check a configuration: exit 0, or 2 with one line per fault"
+        "check",
+        help="check a configuration: exit 0, or 2 with one line per fault",
+        description="Exit 0 and say what each route will do, or exit 2 and name every fault with "
+        "its file, line and key.",
     )
-    command.add_argument("file", type=Path, metavar="FILE")
+    command.add_argument("file", type=Path, metavar="FILE", help="the configuration, YAML")
     command.set_defaults(func=run)
 
 

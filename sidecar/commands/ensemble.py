@@ -11,12 +11,23 @@ from typing import Any
 def register(subparsers: Any) -> None:
     command = subparsers.add_parser("ensemble", help="weigh the votes of the policy `ensemble`")
     verbs = command.add_subparsers(metavar="VERB", required=True)
-    fit = verbs.add_parser("fit", help="from scored rows that the library does not hold")
-    fit.add_argument("input", type=Path, metavar="SCORED.jsonl")
-    fit.add_argument("--config", required=True, type=Path, metavar="FILE")
+    fit = verbs.add_parser(
+        "fit",
+        help="from scored rows that the library does not hold",
+        description="Make the file that `ensemble.file` of a route names, from rows {id, prompt, "
+        "scores: {MODEL: 0..1}}. The configuration may name it before it is there.",
+    )
+    fit.add_argument(
+        "input", type=Path, metavar="SCORED.jsonl", help="a JSON object a line; .gz is read too"
+    )
+    fit.add_argument(
+        "--config", required=True, type=Path, metavar="FILE", help="the configuration, YAML"
+    )
     fit.add_argument("--route", metavar="NAME", help="the first, unless given")
-    fit.add_argument("--where", action="append", default=[], metavar="KEY=VALUE")
-    fit.add_argument("--output", required=True, type=Path, metavar="FILE")
+    fit.add_argument(
+        "--where", action="append", default=[], metavar="KEY=VALUE", help="only rows that say so"
+    )
+    fit.add_argument("--output", required=True, type=Path, metavar="FILE", help="to write")
     fit.set_defaults(func=run)
 
 

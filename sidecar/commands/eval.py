@@ -10,14 +10,21 @@ from typing import Any
 
 def register(subparsers: Any) -> None:
     command = subparsers.add_parser(
-        "eval", help="AUC, calibration and the cost-quality curve of a pair of models"
+        "eval",
+        help="AUC, calibration and the cost-quality curve of a pair of models",
+        description="Judge the router on rows {id, prompt, scores: {A: 0..1, B: 0..1}}: how well "
+        "it ranks who needs B (AUC), how true its chances are (ECE), how much of the gap between A "
+        "and B it recovers on the mean (APGR), and which share of calls to B recovers 50 and 80 "
+        "percent of it (CPT50, CPT80).",
     )
-    command.add_argument("input", type=Path, metavar="SCORED.jsonl")
-    command.add_argument("--weak", required=True, metavar="A")
-    command.add_argument("--strong", required=True, metavar="B")
+    command.add_argument(
+        "input", type=Path, metavar="SCORED.jsonl", help="a JSON object a line; .gz is read too"
+    )
+    command.add_argument("--weak", required=True, metavar="A", help="the cheap model's name there")
+    command.add_argument("--strong", required=True, metavar="B", help="the dear one's")
     command.add_argument("--abilities", type=Path, metavar="FILE", help="what `sidecar fit` wrote")
     command.add_argument("--json", action="store_true", help="one JSON object on stdout")
-    command.add_argument("--plot", type=Path, metavar="FILE.png")
+    command.add_argument("--plot", type=Path, metavar="FILE.png", help="the cost-quality curve")
     command.set_defaults(func=run)
 
 

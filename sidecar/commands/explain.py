@@ -16,12 +16,17 @@ from sidecar.errors import BadRequest, RequestError
 
 def register(subparsers: Any) -> None:
     command = subparsers.add_parser(
-        "explain", help="why a prompt, or a request body on stdin, goes where it goes"
+        "explain",
+        help="why a prompt, or a request body on stdin, goes where it goes",
+        description="Decide a prompt, or a chat request's body on standard input, as a request "
+        "would be decided, and tell every reason. Nothing is sent to any model.",
     )
-    command.add_argument("--config", required=True, type=Path, metavar="FILE")
+    command.add_argument(
+        "--config", required=True, type=Path, metavar="FILE", help="the configuration, YAML"
+    )
     command.add_argument("--json", action="store_true", help="one JSON object on stdout")
     command.add_argument("--route", metavar="NAME", help="for a PROMPT; the first, unless given")
-    command.add_argument("prompt", nargs="?", metavar="PROMPT")
+    command.add_argument("prompt", nargs="?", metavar="PROMPT", help="what an app would ask")
     command.set_defaults(func=run)
 
 

@@ -10,11 +10,21 @@ from typing import Any
 
 def register(subparsers: Any) -> None:
     command = subparsers.add_parser(
-        "fit", help="the abilities of models never seen, from rows {id, prompt, scores}"
+        "fit",
+        help="the abilities of models never seen, from rows {id, prompt, scores}",
+        description="Fit abilities from 50 or more rows {id, prompt, scores: {NAME: 0..1}}, and "
+        "say of held-out rows how well they rank (AUC) and how true they are (calibration error).",
     )
-    command.add_argument("input", type=Path, metavar="SCORED.jsonl")
-    command.add_argument("--model", action="append", required=True, metavar="NAME")
-    command.add_argument("--output", type=Path, required=True, metavar="FILE")
+    command.add_argument(
+        "input", type=Path, metavar="SCORED.jsonl", help="a JSON object a line; .gz is read too"
+    )
+    command.add_argument(
+        "--model", action="append", required=True, metavar="NAME",
+        help="whose scores to fit; may be given again",
+    )  # fmt: skip
+    command.add_argument(
+        "--output", type=Path, required=True, metavar="FILE", help="for `abilities` to name"
+    )
     command.add_argument("--json", action="store_true", help="the report as one JSON object")
     command.set_defaults(func=run)
 

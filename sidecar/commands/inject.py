@@ -30,7 +30,12 @@ def register(subparsers: Any) -> None:
     command = subparsers.add_parser("inject", help="put the sidecar into Kubernetes pods")
     verbs = command.add_subparsers(metavar="VERB", required=True)
 
-    patch = verbs.add_parser("patch", help="print the JSON patch for a pod, or for what makes pods")
+    patch = verbs.add_parser(
+        "patch",
+        help="print the JSON patch for a pod, or for what makes pods",
+        description="Print what the admission webhook would change in the objects of a file. "
+        "Nothing is sent to a cluster.",
+    )
     patch.add_argument("file", metavar="POD.yaml", help="Pods, Deployments, Jobs ...; - is stdin")
     patch.add_argument("--settings", type=Path, metavar="FILE", help="the webhook's settings")
     patch.add_argument("--namespace", default="", metavar="NAME", help="where it will be made")
@@ -39,7 +44,11 @@ def register(subparsers: Any) -> None:
     shown.add_argument("--yaml", action="store_true", help="print the patched object")
     patch.set_defaults(func=run_patch)
 
-    serve = verbs.add_parser("serve", help="serve the admission webhook until SIGTERM")
+    serve = verbs.add_parser(
+        "serve",
+        help="serve the admission webhook until SIGTERM",
+        description="Serve the admission webhook that puts the sidecar into pods, until SIGTERM.",
+    )
     serve.add_argument("--settings", type=Path, metavar="FILE", help="of what is injected")
     serve.add_argument(
         "--listen",

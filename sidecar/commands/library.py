@@ -13,12 +13,20 @@ def register(subparsers: Any) -> None:
         "library", help="build a library of prompts whose outcome is known"
     )
     verbs = command.add_subparsers(metavar="VERB", required=True)
-    build = verbs.add_parser("build", help="from rows with scores, or with a label")
+    build = verbs.add_parser(
+        "build",
+        help="from rows with scores, or with a label",
+        description="Make the file that `similarity.library` of a route names. It holds no text.",
+    )
     build.add_argument(
         "input", type=Path, metavar="FILE", help='rows with scores, or with "label": easy or hard'
     )
-    build.add_argument("--output", required=True, type=Path, metavar="FILE")
-    build.add_argument("--where", action="append", default=[], metavar="KEY=VALUE")
+    build.add_argument(
+        "--output", required=True, type=Path, metavar="FILE", help="the library to write"
+    )
+    build.add_argument(
+        "--where", action="append", default=[], metavar="KEY=VALUE", help="only rows that say so"
+    )
     build.add_argument("--abilities", type=Path, metavar="FILE", help="what `sidecar fit` wrote")
     build.set_defaults(func=run)
 

@@ -12,8 +12,13 @@ from sidecar.errors import DataError
 
 
 def register(subparsers: Any) -> None:
-    command = subparsers.add_parser("report", help="savings against always-strong, from a log")
-    command.add_argument("log", type=Path, nargs="+", metavar="LOG")
+    command = subparsers.add_parser(
+        "report",
+        help="savings against always-strong, from a log",
+        description="Sum the file that `decision_log.file` names: what was paid, what the dearest "
+        "models would have cost for the same tokens, and all that counts against the difference.",
+    )
+    command.add_argument("log", type=Path, nargs="+", metavar="LOG", help="rotated ones too")
     command.add_argument("--json", action="store_true", help="one JSON object on stdout")
     command.add_argument(
         "--router-usd-per-hour",

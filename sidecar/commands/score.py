@@ -20,13 +20,19 @@ if TYPE_CHECKING:
 
 def register(subparsers: Any) -> None:
     command = subparsers.add_parser(
-        "score", help="difficulty, demand, labels and P(suffices) for rows {id, prompt}"
+        "score",
+        help="difficulty, demand, labels and P(suffices) for rows {id, prompt}",
+        description="Read rows {id, prompt} or {id, messages}, a JSON object a line, and write "
+        "what the encoder says of each: how hard it is, its labels, and which model suffices.",
     )
     command.add_argument(
         "input", type=Path, metavar="IN.jsonl", help="- for stdin; .gz is read too"
     )
     command.add_argument("--output", type=Path, metavar="OUT.jsonl", help="stdout, unless given")
-    command.add_argument("--backend", choices=("onnx", "triton", "torch"), default="onnx")
+    command.add_argument(
+        "--backend", choices=("onnx", "triton", "torch"), default="onnx",
+        help="what reads the prompts (onnx)",
+    )  # fmt: skip
     command.add_argument(
         "--triton", type=server, default="127.0.0.1:8001", metavar="HOST:PORT", help="its gRPC"
     )

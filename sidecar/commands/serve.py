@@ -13,8 +13,15 @@ from sidecar.errors import ConfigError
 
 
 def register(subparsers: Any) -> None:
-    command = subparsers.add_parser("serve", help="serve until SIGTERM")
-    command.add_argument("--config", required=True, type=Path, metavar="FILE")
+    command = subparsers.add_parser(
+        "serve",
+        help="serve until SIGTERM",
+        description="Serve apps on `listen` and operators on `admin` until SIGTERM or Ctrl-C, then "
+        "let requests in flight finish. `sidecar check FILE` says beforehand what is wrong.",
+    )
+    command.add_argument(
+        "--config", required=True, type=Path, metavar="FILE", help="the configuration, YAML"
+    )
     command.add_argument("--listen", type=address, metavar="HOST:PORT|unix:/PATH", help="for apps")
     command.add_argument("--admin", type=port_address, metavar="HOST:PORT", help="for operators")
     command.add_argument(

@@ -15,10 +15,16 @@ _KEPT: Final = 0.97  # the share of always-strong's score that a suggestion keep
 
 def register(subparsers: Any) -> None:
     command = subparsers.add_parser(
-        "simulate", help="replay scored prompts through a route: cost and quality kept"
+        "simulate",
+        help="replay scored prompts through a route: cost and quality kept",
+        description="Replay rows {id, prompt, scores: {MODEL: 0..1}} through a route, and print "
+        "what its policy and the others would have cost and kept. With --suggest, find the "
+        "cheapest route that keeps --quality and write its configuration.",
     )
     command.add_argument("input", type=Path, metavar="SCORED.jsonl", help="plain or gzipped")
-    command.add_argument("--config", required=True, type=Path, metavar="FILE")
+    command.add_argument(
+        "--config", required=True, type=Path, metavar="FILE", help="the configuration, YAML"
+    )
     command.add_argument("--route", metavar="NAME", help="the first, unless given")
     command.add_argument("--json", action="store_true", help="one JSON object on stdout")
     command.add_argument("--plot", type=Path, metavar="FILE.png", help="the cost-quality curves")

@@ -60,7 +60,9 @@ def of_validation(document: Document, error: ValidationError, known: Iterable[st
         kind = fault["type"]
         message = _SAID.get(kind) or _plain(fault["msg"])
         if kind == "extra_forbidden":
-            message += hint(str(key[-1]), keys)
+            name = str(key[-1])
+            # a key of another section is right there and wrong here
+            message += hint(name, [each for each in keys if each != name])
         elif kind in {"too_short", "string_too_short"} and fault["ctx"]["min_length"] == 1:
             message = "must not be empty"
         found.append(document.fault(key, message))

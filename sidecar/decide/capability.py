@@ -40,6 +40,13 @@ def lacks(call: Call, models: Iterable[ModelSpec]) -> dict[str, tuple[str, ...]]
     return {model.name: lack for model in models if (lack := missing(call, model))}
 
 
+def _how(call: Call, models: Iterable[ModelSpec]) -> str:
+    """Where it is said which API a model speaks, where none speaks the caller's."""
+    if any(call.dialect in model.dialects for model in models):
+        return ""
+    return f": one whose upstream's `dialect` is that of {call.dialect}"
+
+
 def require(call: Call, models: Collection[ModelSpec]) -> dict[str, tuple[str, ...]]:
     """What each lacks, as :func:`lacks`; :class:`NoCapableModel` if none can serve ``call``."""
     lacking = lacks(call, models)
@@ -47,7 +54,7 @@ def require(call: Call, models: Collection[ModelSpec]) -> dict[str, tuple[str, .
         said = "; ".join(f"{name} has no {', '.join(lack)}" for name, lack in lacking.items())
         raise NoCapableModel(
             f"No configured model of {call.model!r} can serve this request: {said}. "
-            "Change the request, or add a model that can.",
+            f"Change the request, or add a model that can{_how(call, models)}.",
             param="model",
         )
     return lacking

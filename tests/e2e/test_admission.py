@@ -24,6 +24,26 @@ async def ask(
         return response.status, await response.json(), response.headers.get("Retry-After")
 
 
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("/chat/completions", "the base URL lacks a /v1"),
+        ("/messages", "the base URL lacks a /v1"),
+        ("/v1/v1/messages", "the base URL has a /v1 too many"),
+        ("/v1/v1/models", "the base URL has a /v1 too many"),
+        ("/v1/files", "Nothing is served here. There are POST /v1/chat/completions"),
+    ],
+)
+async def test_a_base_url_with_a_v1_too_few_or_too_many_is_told(
+    start: Start, upstream: RawUpstream, path: str, said: str
+) -> None:
+    running = await start(config_for(upstream.url))
+    base = running.url.removesuffix("/v1")
+    async with aiohttp.ClientSession() as session, session.post(base + path, json=BODY) as response:
+        assert response.status == 404
+        assert said in (await response.json())["error"]["message"]
+
+
 @pytest.fixture
 async def guarded(start: Start, upstream: RawUpstream, monkeypatch: pytest.MonkeyPatch) -> Running:
     monkeypatch.setenv("SIDECAR_TOKEN", "let-me-in")

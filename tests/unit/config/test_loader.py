@@ -87,6 +87,7 @@ TRITON = SHORT + "classifier: {triton: "
 FAULTS = {
     "unknown key at the top": (SHORT + "limts: {}\n", "8: limts: unknown key; did you mean 'limits'?"),
     "unknown key inside": (swap("ability: gpt", "abilty: gpt"), "5: models.large.abilty: unknown key; did you mean 'ability'?"),
+    "a key of another section": (SHORT + "model: {}\n", "8: model: unknown key; did you mean 'models'?"),
     "unknown key, nothing near": (SHORT + "zzz: 1\n", "8: zzz: unknown key"),
     "a key in clear": (swap("}\nmodels", ", api_key: x}\nmodels"), "2: upstreams.local.api_key: unknown key; did you mean 'api_key_"),
     "missing section": ("upstreams:\n  local: {base_url: http://h/v1}\n", "1: models: is required"),
