@@ -25,6 +25,8 @@ from sidecar.encoder.bundle import Bundle
 from tests.kernels.quick_plugin import libraries, missing
 
 ROOT = Path(__file__).parents[2]
+# of shared memory, that a launch gets without having the kernel's limit raised before
+UNASKED = 48 * 1024
 
 
 def asked(what: str, folder: Path, **more: str):
@@ -52,7 +54,7 @@ def test_no_kernel_spills_on_any_target_and_the_committed_table_is_its_figures(t
     for row in found + answer["shipped"]:
         assert row["spills"] == 0, row
         assert 0 < row["registers"] <= 255, row
-        assert row["shared"] <= 99 * 1024, row  # what a block can have on an L4
+        assert row["shared"] < UNASKED, row
     kept = json.loads((HERE / "resources.json").read_text())
     assert kept["rows"] == found
     assert markdown([Row(**r) for r in kept["rows"]]) in (HERE / "RESOURCES.md").read_text()
@@ -82,7 +84,8 @@ def test_tensorrts_own_plugin_module_takes_each_plugin_and_compiles_what_it_woul
         types, layouts = zip(*one["combinations"], strict=True)
         assert set(layouts) == {"LINEAR"}
         assert len(types) == one["given"] + len(one["outputs"])
-        assert (one["block"] % 32, one["block"] > 0, one["shared"] >= 0) == (0, True, True)
+        assert (one["block"] % 32, one["block"] > 0) == (0, True)
+        assert 0 <= one["shared"] < UNASKED, one
         if one["name"] == "embed_norm":
             assert one["outputs"] == [[[1000, sizes["embed"]], kind]]
             assert one["grid"] == [-(-1000 // ROWS), 1, 1]
