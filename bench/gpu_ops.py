@@ -72,8 +72,8 @@ def arguments(
 
 
 def floor_us(bundle: Bundle, card: str, op: str, batch: int, length: int) -> float | None:
-    """The time below which no kernel can do it on ``card``; None for a card without peaks."""
-    peaks = next((c for c in CARDS if c.name.split()[0] in card.split()), None)
+    """The time below which no kernel can do it on ``card``; None for one of unknown peaks."""
+    peaks = next((c for c in CARDS if c.known == card), None)
     if peaks is None:
         return None
     stride = bundle.manifest["shape"]["stride"]

@@ -22,6 +22,7 @@ class Card:
     """Published peaks: memory in bytes/s, dense fp16 tensor cores and fp32 cores in ops/s."""
 
     name: str
+    known: str  # what CUDA calls it: an H100 PCIe or NVL has other peaks than an SXM
     memory: float
     tensor: float
     cores: float
@@ -29,8 +30,8 @@ class Card:
 
 # NVIDIA's data sheets; their tensor figures with sparsity are halved.
 CARDS = (
-    Card("H100 SXM", memory=3.35e12, tensor=989e12, cores=67e12),
-    Card("L4", memory=300e9, tensor=121e12, cores=30.3e12),
+    Card("H100 SXM", "NVIDIA H100 80GB HBM3", memory=3.35e12, tensor=989e12, cores=67e12),
+    Card("L4", "NVIDIA L4", memory=300e9, tensor=121e12, cores=30.3e12),
 )
 
 
