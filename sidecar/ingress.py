@@ -233,8 +233,8 @@ def _nothing_at(path: bytes) -> str:
         return f"Nothing is served here: the base URL lacks a /v1. {there}"
     if (meant := path.removeprefix(b"/v1")) in _DIALECTS or meant == _MODELS:
         return (
-            "Nothing is served here: the base URL has a /v1 too many, which Anthropic's clients add "
-            f"themselves. {there}"
+            "Nothing is served here: the base URL has a /v1 too many, which Anthropic's clients "
+            f"add themselves. {there}"
         )
     return f"Nothing is served here. {there}"
 
