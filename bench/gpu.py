@@ -191,26 +191,35 @@ def clients(site: Site, url: str | None) -> Iterator[tuple[str, Figures]]:
 
 
 @contextlib.contextmanager
-def server() -> Iterator[str]:
-    """Triton over the GPU repository, started as its image starts it; its gRPC address."""
+def server(kind: str = "gpu", within_s: float = 600.0) -> Iterator[str]:
+    """Triton over a repository, started as its image starts it; its gRPC address.
+
+    On ports that nobody has: what else is served on a GPU machine is on 8000 as often as not.
+    """
     if shutil.which("tritonserver") is None:
         raise PlanError(
             "tritonserver is not on the path: run this in the image `triton`, or name a "
             "running server with --triton HOST:PORT"
         )
-    settings = {"KIND": "gpu", "MODELS": str(WORK / "models"), "PLANS": str(WORK / "plans")}
+    settings = {"KIND": kind, "MODELS": str(WORK / "models"), "PLANS": str(WORK / "plans")}
+    ports = {name: ground.free_port() for name in ("http", "grpc", "metrics")}
     script = ["bash", str(ROOT / "deploy" / "triton" / "start.sh")]
+    for name, port in ports.items():
+        script += [f"--{name}-address=127.0.0.1", f"--{name}-port={port}"]
     process = subprocess.Popen(script, env={**os.environ, **settings}, cwd=ROOT)
+    ready = f"http://127.0.0.1:{ports['http']}/v2/health/ready"
     try:
-        end = time.monotonic() + 600
+        end = time.monotonic() + within_s
         while True:
-            with contextlib.suppress(OSError, urllib.error.URLError):
-                urllib.request.urlopen("http://127.0.0.1:8000/v2/health/ready", timeout=5)
+            with (
+                contextlib.suppress(OSError, urllib.error.URLError),
+                urllib.request.urlopen(ready, timeout=5),
+            ):
                 break
             if process.poll() is not None or time.monotonic() > end:
                 raise PlanError("tritonserver did not become ready: its log is above")
             time.sleep(0.5)
-        yield "127.0.0.1:8001"
+        yield f"127.0.0.1:{ports['grpc']}"
     finally:
         process.terminate()
         process.wait()

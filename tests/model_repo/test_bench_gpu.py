@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
 
 import pytest
 
@@ -13,9 +16,11 @@ from bench.gpu import collected, compiled_way, measure, rows, timed
 from kernels.trt import find
 from model_repo.cuda import Gpu, gpu, lacking
 from model_repo.plans import Site
+from sidecar.classify.triton_reader import TritonEncoder
 from sidecar.encoder.bundle import Bundle
 from sidecar.encoder.served import Served
-from tests.support.triton import TritonServer
+from sidecar.errors import DataError
+from tests.support.triton import TritonServer, installed
 
 BUNDLE = Bundle.load()
 
@@ -51,6 +56,35 @@ def test_clients_are_measured_end_to_end_and_recorded(
     assert (few["processes"], many["processes"]) == (1, 2)
     assert many["mean_batch"] > few["mean_batch"] >= 1.0
     assert "mean_batch" in capsys.readouterr().out
+
+
+@pytest.mark.timeout(300)
+def test_the_server_of_the_benchmark_is_its_own_on_ports_that_nobody_has(
+    triton_server: TritonServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Started by the image's script, over the CPU's repository; gone when it was asked."""
+    home = installed()
+    assert home is not None
+    # what the image's own tritonserver knows by itself
+    backends = triton_server.log.parent / "backends"
+    stub = tmp_path / "bin" / "tritonserver"
+    stub.parent.mkdir()
+    options = f"--backend-directory={backends} --allow-gpu-metrics=false"
+    stub.write_text(f'#!/bin/sh\nexec {home}/bin/tritonserver {options} "$@"\n')
+    stub.chmod(0o755)
+    path = [stub.parent, Path(sys.executable).parent, os.environ["PATH"]]
+    monkeypatch.setenv("PATH", os.pathsep.join(map(str, path)))
+    monkeypatch.setenv("PYTHONPATH", str(bench.ROOT))
+    monkeypatch.setattr(bench, "WORK", tmp_path)
+    with bench.server("cpu", within_s=90.0) as url:
+        assert url != triton_server.url
+        (ids,) = rows(BUNDLE, 1, 64)
+        with closing(TritonEncoder(BUNDLE, url)) as own:
+            (found,) = own.read_ids([ids])
+        with closing(TritonEncoder(BUNDLE, triton_server.url)) as other:
+            assert other.read_ids([ids]) == [found]
+    with pytest.raises(DataError, match="UNAVAILABLE"):
+        TritonEncoder(BUNDLE, url)
 
 
 def test_a_part_that_fails_keeps_what_it_had_and_the_others_follow(
@@ -95,7 +129,9 @@ def test_every_op_has_arguments_that_its_check_takes() -> None:
     for name, (args, options) in found.items():
         OPS[name](*args, backend="reference", **options)
         assert floor_us(BUNDLE, "NVIDIA L4", name, 3, 64) > 0
-        assert floor_us(BUNDLE, "NVIDIA L40S", name, 3, 64) is None  # another card
+        assert floor_us(BUNDLE, "NVIDIA H100 80GB HBM3", name, 3, 64) > 0
+        for other in ("NVIDIA L40S", "NVIDIA H100 PCIe", "NVIDIA H100 NVL"):  # of other peaks
+            assert floor_us(BUNDLE, other, name, 3, 64) is None
 
 
 def test_the_ways_over_torch_answer_every_row() -> None:
