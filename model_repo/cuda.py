@@ -1,8 +1,8 @@
 """Running a TensorRT plan on this machine's GPU, over CUDA's own runtime library.
 
-Contract: :func:`gpu` names the GPU that plans are built for, or None where there is none,
-and :func:`lacking` says why in words; :class:`Plan` runs one plan on batches of rows,
-blocking. No torch: the image that serves has none. Needs a GPU, so no test in CI runs
+Contract: :func:`gpus` names the GPUs that CUDA shows, the first of which plans are built on,
+and :func:`lacking` says in words why there is none; :class:`Plan` runs one plan on batches of
+rows, blocking. No torch: the image that serves has none. Needs a GPU, so no test in CI runs
 :meth:`Plan.run`; ``bench/gpu.py`` does.
 """
 
@@ -65,20 +65,30 @@ def lacking() -> str:
     return "" if count.value else "CUDA counts no device"
 
 
+def gpus() -> tuple[Gpu, ...]:
+    """All that CUDA shows, in its order; none without a driver or CUDA's runtime library."""
+    cuda, count = _runtime(), ctypes.c_int(0)
+    if cuda is None or cuda.cudaGetDeviceCount(ctypes.byref(count)) != 0:
+        return ()
+    found = (_described(cuda, number) for number in range(count.value))
+    return tuple(one for one in found if one is not None)
+
+
 def gpu() -> Gpu | None:
-    """The first GPU; None without a GPU, its driver, or CUDA's runtime library."""
-    cuda = _runtime()
-    if cuda is None or lacking():
-        return None
+    """The first of them, on which plans are built."""
+    return next(iter(gpus()), None)
+
+
+def _described(cuda: ctypes.CDLL, number: int) -> Gpu | None:
     # the name is the first 256 bytes of cudaDeviceProp in every version of it
     properties = ctypes.create_string_buffer(8192)
     get = getattr(cuda, "cudaGetDeviceProperties_v2", None) or cuda.cudaGetDeviceProperties
-    if get(properties, 0) != 0:
+    if get(properties, number) != 0:
         return None
     values = []
     for attribute in (_MAJOR, _MINOR):
         value = ctypes.c_int(0)
-        cuda.cudaDeviceGetAttribute(ctypes.byref(value), attribute, 0)
+        cuda.cudaDeviceGetAttribute(ctypes.byref(value), attribute, number)
         values.append(value.value)
     return Gpu(properties.raw[:256].split(b"\0")[0].decode(), f"{values[0]}.{values[1]}")
 

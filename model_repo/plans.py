@@ -28,7 +28,7 @@ from typing import Any, Final
 import orjson
 
 from kernels.trt import Found, PlanError, find, plan
-from model_repo.cuda import Gpu, Plan, gpu, lacking
+from model_repo.cuda import Gpu, Plan, gpus, lacking
 from model_repo.generate import PLAN, profile
 from model_repo.guard import guarded
 from model_repo.parity import Runner, compare, graph
@@ -233,17 +233,23 @@ def _described(file: Path) -> dict[str, Any]:
 
 
 def here(bundle: Bundle, model: str = MODEL) -> Site:
-    """This machine. Raises PlanError without a GPU or TensorRT, EncoderError without a graph."""
-    card = gpu()
-    if card is None:
+    """This machine. Raises PlanError without TensorRT, a GPU, or with several kinds of GPUs."""
+    cards = gpus()
+    if not cards:
         raise PlanError(
             f"there is no GPU here that CUDA can use ({lacking()}): "
             "plans are built on the GPU that runs them"
         )
+    if kinds := sorted({each.name for each in cards if each != cards[0]}):
+        raise PlanError(
+            f"the GPUs here are of several kinds ({', '.join([cards[0].name, *kinds])}): a plan "
+            "fits one, and Triton would load it on all. Show it those of one, as by "
+            "CUDA_VISIBLE_DEVICES"
+        )
     found = find()
     if found.module is None:
         raise PlanError(f"no TensorRT builds plans here: {'; '.join(found.reasons)}")
-    return Site(found, card, bundle, Served.of(bundle, model))
+    return Site(found, cards[0], bundle, Served.of(bundle, model))
 
 
 def main(arguments: list[str] | None = None) -> int:

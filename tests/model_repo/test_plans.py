@@ -7,6 +7,8 @@ TensorRT, so that it builds is strong evidence and no proof.
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
 from dataclasses import replace
 
 import numpy as np
@@ -274,6 +276,48 @@ def test_why_there_is_no_gpu_is_said(monkeypatch):
     monkeypatch.setattr(cuda, "_libraries", lambda: iter(["/no/such/library.so"]))
     assert cuda.lacking() == "CUDA's runtime library, libcudart, is not installed"
     assert gpu() is None
+
+
+def runtime(folder, *cards):
+    """A library with the four calls of CUDA's that tell which GPUs there are: name, then "9.0"."""
+    if shutil.which("cc") is None:
+        pytest.skip("there is no C compiler: apt-get install gcc")
+    names = ", ".join(f'"{name}"' for name, _ in cards)
+    numbers = ", ".join(compute.replace(".", ", ") for _, compute in cards)
+    source = f"""
+#include <string.h>
+static const char *names[] = {{{names}}};
+static const int computes[] = {{{numbers}}};
+int cudaGetDeviceCount(int *count) {{ *count = {len(cards)}; return 0; }}
+int cudaGetDeviceProperties(char *into, int at) {{ strcpy(into, names[at]); return 0; }}
+int cudaDeviceGetAttribute(int *into, int what, int at) {{
+    *into = computes[2 * at + what - 75];
+    return what == 75 || what == 76 ? 0 : 1;
+}}
+const char *cudaGetErrorString(int code) {{ return code ? "an error" : "no error"; }}
+"""
+    library = folder / "libcudart.so"
+    command = ["cc", "-shared", "-fPIC", "-x", "c", "-", "-o", str(library)]
+    subprocess.run(command, input=source, text=True, check=True)
+    return str(library)
+
+
+def test_a_plan_is_built_on_the_first_gpu_of_those_that_are_alike(tmp_path, monkeypatch):
+    library = runtime(tmp_path, ("NVIDIA L4", "8.9"), ("NVIDIA L4", "8.9"))
+    monkeypatch.setattr(cuda, "_libraries", lambda: iter([library]))
+    assert cuda.lacking() == ""
+    assert cuda.gpus() == (L4, L4)
+    if FOUND.module is not None:
+        assert here(BUNDLE).gpu == L4
+
+
+def test_gpus_of_several_kinds_are_refused_with_a_sentence(tmp_path, monkeypatch, capsys):
+    library = runtime(tmp_path, ("NVIDIA H100 80GB HBM3", "9.0"), ("NVIDIA L4", "8.9"))
+    monkeypatch.setattr(cuda, "_libraries", lambda: iter([library]))
+    assert main(["--repository", str(tmp_path), "--cache", str(tmp_path)]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("the GPUs here are of several kinds (NVIDIA H100 80GB HBM3, NVIDIA L4)")
+    assert "CUDA_VISIBLE_DEVICES" in said
 
 
 @pytest.mark.skipif(gpu() is None, reason="this machine has no GPU")
