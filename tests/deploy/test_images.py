@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 from model_repo.cuda import gpu
 from sidecar.encoder.bundle import Bundle
@@ -83,7 +84,31 @@ def test_the_base_release_is_pinned_and_plans_are_built_by_its_own_tensorrt() ->
     text = FILE.read_text()
     assert re.search(r"^ARG TRITON_RELEASE=\d\d\.\d\d$", text, re.MULTILINE)
     assert "latest" not in text
-    assert "TRT_VERSION" in text
+
+
+@pytest.mark.parametrize(
+    ("said", "fits"),
+    [
+        ("10.13.3.9", "10.13.3.9"),
+        ("10.13.3.9+cuda13.0", "10.13.3.9.post1"),
+        ("10.14.1.48-1+cuda13.0", "10.14.1.48.post1"),  # all that the index has of it
+    ],
+)
+def test_the_bindings_are_of_the_version_that_the_base_image_names(said: str, fits: str) -> None:
+    (line,) = (each for each in stages()["triton"] if "tensorrt_cu13_bindings" in each)
+    (named,) = re.findall(r'(version="[^"]*")', line)
+    (wanted,) = re.findall(r'"(tensorrt_cu13_bindings\S*)"', line)
+    done = subprocess.run(
+        ["bash", "-c", f'set -eu; {named}; echo "{wanted}"'],
+        env={"TRT_VERSION": said},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    bindings = Requirement(done.stdout.strip()).specifier
+    assert bindings.contains(fits)
+    for other in ("10.13.2.6", "10.13.3.90", "10.14.1.4", "10.15.1.29", "11.4.0.106"):
+        assert not bindings.contains(other)
 
 
 def copied(target: str, to: Path) -> Path:
