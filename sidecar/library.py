@@ -3,9 +3,10 @@
 Each entry is a prompt's demand vector with either a label, easy or hard, or the scores
 that models had on it. A search gives the nearest entries, each with a weight that falls
 with its distance, ``exp(-d^2 / 2 h^2)``, where h is the library's own typical distance
-to a neighbour: among strange prompts nothing weighs anything. A small library is searched
-exactly (:mod:`sidecar.nearest`), in the time that an index takes; beyond ``EXACT`` entries
-the search is approximate, by HNSW (Malkov and Yashunin 2018) of usearch.
+to a neighbour: among strange prompts nothing weighs anything. Up to ``PAGED`` entries are
+searched page by page (:mod:`sidecar.nearest`), more by HNSW (Malkov and Yashunin 2018) of
+usearch. Both find nearly all of the nearest; ``python -m bench.neighbours`` says how many, and
+how seldom a decision would have been another by those that they miss.
 
 One file, ``numpy.savez``: the vectors, the outcomes, the index, a hash of each prompt's
 window so that a row can be known again, and a header with the encoder's version, without
@@ -35,7 +36,7 @@ MOST: Final = 1_000_000  # entries: about 150 MB of memory
 _EXPANSION: Final = 32  # of a search; the recall of 32 neighbours is measured in its test
 _CACHED_PLACES: Final = 64  # of the models that were capable together
 _TYPICAL: Final = 10  # h is the median distance to the neighbour of this rank
-EXACT: Final = 10_000  # entries up to which the nearest are found for certain
+PAGED: Final = 20_000  # entries up to which pages are searched, and not the index
 _PARTS: Final = ("vectors", "hard", "scores", "index", "windows")
 
 Array = NDArray[np.float32]
@@ -46,10 +47,10 @@ class Near:
     """What stands around one prompt."""
 
     weight: float  # of all of them; each one's is 0 to 1
-    easy: float  # of those labelled so
-    hard: float
-    known: Sequence[float]  # [columns + 1]: of those that have a score; the last is 0
-    gained: Sequence[float]  # [columns + 1]: their scores, weighted; the last is 0
+    hard: float  # of those labelled so
+    # of each model that was asked about
+    known: Array  # what weighs those that have a label, or a score of it
+    gained: Array  # the scores among these, weighted; an easy prompt is one that all answer
 
 
 @dataclass(frozen=True)
@@ -65,39 +66,48 @@ class Library:
     scores: Array = field(repr=False)  # [n, columns]
     windows: NDArray[np.uint64] = field(repr=False)  # [n]
     _index: Any = field(repr=False)
-    _sums: Array = field(init=False, repr=False)  # [n, 5 + 2 columns]: what a search adds up
-    _whole: Nearest | None = field(init=False, repr=False)  # None: only the index is asked
+    _sums: Array = field(init=False, repr=False)  # [n, 4 + 2 columns]: what a search adds up
+    _paged: Nearest | None = field(init=False, repr=False)  # None: the index is asked
     _kind: Any = field(init=False, repr=False)
-    _places: dict[tuple[str, ...], list[int]] = field(default_factory=dict, init=False, repr=False)
+    _places: dict[tuple[str, ...], NDArray[np.int64]] = field(
+        default_factory=dict, init=False, repr=False
+    )
 
     def __post_init__(self) -> None:
         scored, labelled = ~np.isnan(self.scores), ~np.isnan(self.hard)
-        hard = np.where(labelled, self.hard, 0)
-        none = np.zeros(len(self.hard))
-        table = [none + 1, labelled - hard, hard, *scored.T, none]
-        table += [*np.where(scored, self.scores, 0).T, none]
-        object.__setattr__(self, "_whole", None if len(self) > EXACT else Nearest(self.vectors))
+        hard, labels = np.where(labelled, self.hard, 0), labelled.astype(float)
+        # of each entry its own weight, and whether it is hard; then by column, and of the
+        # models without one, whether it says anything, and what
+        table = [np.ones(len(self.hard)), hard]
+        table += [*(scored.T + labels), labels]
+        table += [*(np.where(scored, self.scores, 0).T + labels - hard), labels - hard]
+        paged = Nearest(self.vectors) if len(self) <= PAGED else None
+        object.__setattr__(self, "_paged", paged)
         object.__setattr__(self, "_kind", _usearch().ScalarKind.F32)
         object.__setattr__(self, "_sums", np.stack(table, axis=1).astype(np.float32))
 
     def __len__(self) -> int:
         return len(self.vectors)
 
-    def near(self, demand: Sequence[float], count: int) -> Near:
-        """The ``count`` entries nearest to ``demand`` [K], fewer where there are not so many."""
+    @property
+    def looked(self) -> int | None:
+        """The pages that a search looks at, 0 for all of them; None where the index is asked."""
+        return None if self._paged is None else self._paged.looked
+
+    def near(self, demand: Sequence[float], count: int, abilities: tuple[str, ...]) -> Near:
+        """What the ``count`` entries nearest to ``demand`` [K], fewer where there are not so
+        many, say of the models of these canonical names."""
         keys, squares = self.nearest(demand, count)
         squares *= np.float32(-0.5 / self.typical**2)
         weights = np.exp(squares, out=squares)
-        sums = (weights @ self._sums.take(keys, 0)).tolist()
-        middle = 4 + len(self.columns)
-        return Near(sums[0], sums[1], sums[2], sums[3:middle], sums[middle:])
+        sums = weights.dot(self._sums.take(keys, 0))
+        known, gained = sums.take(self._at(abilities))
+        return Near(float(sums[0]), float(sums[1]), known, gained)
 
     def nearest(self, query: Sequence[float], count: int) -> tuple[NDArray[Any], Array]:
-        """Which entries are nearest to ``query`` [K], and their squared distances.
-
-        Up to ``EXACT`` entries exactly, beyond that by the index.
-        """
-        if self._whole is None:
+        """Which entries are nearest to ``query`` [K], nearly all of them, and their squared
+        distances; in no order."""
+        if self._paged is None:
             # the function under `Index.search`: what that puts round a single query takes
             # as long again as the search
             search, kind = self._index._compiled.search_many, self._kind
@@ -105,16 +115,17 @@ class Library:
                 np.array(query, np.float32)[None], count, False, 1, dtype=kind
             )
             return keys[0, : counts[0]], squares[0, : counts[0]]
-        return self._whole(query, count)
+        return self._paged(query, count)
 
-    def places(self, abilities: tuple[str, ...]) -> list[int]:
-        """Where in :attr:`Near.known` each canonical name stands; the last, where nowhere."""
+    def _at(self, abilities: tuple[str, ...]) -> NDArray[np.int64]:
+        """Where in a sum stands what is known of each model, and what it gained [2, models]."""
         found = self._places.get(abilities)
         if found is None:
             if len(self._places) >= _CACHED_PLACES:
                 self._places.clear()
-            last = len(self.columns)
-            found = [self.columns.get(name.partition("@")[0], last) for name in abilities]
+            none = len(self.columns)
+            known = [self.columns.get(name.partition("@")[0], none) for name in abilities]
+            found = 2 + np.array([known, [none + 1 + at for at in known]])
             self._places[abilities] = found
         return found
 

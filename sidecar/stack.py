@@ -47,12 +47,13 @@ class Weights:
 class Votes:
     """What is weighed, of some models: the first two of each, the rest of the prompt."""
 
-    each: Array  # [2, models]: the first two of :data:`VOTES`
-    shared: tuple[float, float, float, float]  # the others, in their order
+    each: Array  # [2, models]: the logits that the encoder and the neighbours come to
+    shared: tuple[float, float, float, float]  # the others of :data:`VOTES`, in their order
 
     def rows(self) -> Array:
-        """The votes on each model [models, VOTES]."""
-        return np.array([(*own, *self.shared) for own in self.each.T])
+        """The votes on each model [models, VOTES]; the neighbours' is by how much they move
+        the encoder's."""
+        return np.array([(own, near - own, *self.shared) for own, near in self.each.T])
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +81,7 @@ class Stack:
             rows = [self.weights.get(name.partition("@")[0], own) for name in abilities]
             # halved, for the logistic function below; the last column goes with a vote of 1
             halves = 0.5 * np.array([(*w.slope, w.shift) for w in rows])
+            halves[:, 0] -= halves[:, 1]  # what the neighbours move is their logit less its own
             table = self._tables[abilities] = halves[:, :2].T.copy(), halves[:, 2:].copy()
         each, every = table
         own, moved = each * votes.each

@@ -94,11 +94,10 @@ def in_order(
     if usd_per_s:
         waits = candidates.waits
         timed = [wait for wait in waits if wait is not None]
-        usual = sum(timed) / len(timed) if timed else 0.0
-        costs = [
-            cost + usd_per_s * (usual if wait is None else wait)
-            for cost, wait in zip(costs, waits, strict=True)
-        ]
+        if len(timed) < len(waits):
+            usual = sum(timed) / len(timed) if timed else 0.0
+            timed = [usual if wait is None else wait for wait in waits]
+        costs = [cost + usd_per_s * wait for cost, wait in zip(costs, timed, strict=True)]
     # the chance, turned round, so that one sort puts the cheap and then the likely first
     unlikely = [-chance for chance in likely]
     rows, bar = sorted(zip(costs, unlikely, candidates.names, strict=True)), -enough

@@ -15,7 +15,7 @@ import math
 import numpy as np
 
 from sidecar.decide.policies.base import Choice, Situation, cheapest_within, dearest_first
-from sidecar.decide.policies.similarity import estimates
+from sidecar.decide.policies.similarity import estimates, own_chances
 from sidecar.stack import Votes
 from sidecar.types import Words
 
@@ -34,13 +34,12 @@ def votes(situation: Situation) -> Votes:
     """What each model's probability is weighed from."""
     reading = situation.reading
     tiers = reading.tier_probs
-    near, _ = estimates(situation)
-    own = [chance or 0.0 for chance in situation.candidates.probabilities]
+    own = own_chances(situation)
+    near, _ = estimates(situation, own)
     each = np.array((own, near))
     np.minimum(np.maximum(each, 1e-4, out=each), 1 - 1e-4, out=each)
     each /= 1.0 - each
     np.log(each, out=each)
-    each[1] -= each[0]
     return Votes(
         each=each,
         shared=(

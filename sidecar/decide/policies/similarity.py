@@ -10,36 +10,43 @@ estimate is within the asked quality of the best one's is chosen.
 
 from __future__ import annotations
 
+import numpy as np
+from numpy.typing import NDArray
+
 from sidecar.decide.policies.base import Choice, Situation, cheapest_within, dearest_first
 from sidecar.types import Words
+
+Array = NDArray[np.float64]
 
 
 def pick(situation: Situation) -> Choice:
     if situation.lost:
         return dearest_first(situation.candidates)
-    found, weight = estimates(situation)
-    choice = cheapest_within(situation, situation.candidates, found)
+    found, weight = estimates(situation, own_chances(situation))
+    choice = cheapest_within(situation, situation.candidates, found.tolist())
     return Choice(choice.order, Words("%s, by neighbours that weigh %.1f", (choice.why, weight)))
 
 
-def estimates(situation: Situation) -> tuple[list[float], float]:
-    """P(suffices) of each candidate by its neighbours, and what all of those weigh."""
+def own_chances(situation: Situation) -> Array:
+    """P(suffices) of each candidate as the encoder says; 0 where it says nothing."""
+    return np.array([chance or 0.0 for chance in situation.candidates.probabilities])
+
+
+def estimates(situation: Situation, own: Array) -> tuple[Array, float]:
+    """P(suffices) of each candidate by its neighbours and ``own``, the encoder's, and what
+    all of those neighbours weigh."""
     route, candidates = situation.route, situation.candidates
-    own = [chance or 0.0 for chance in candidates.probabilities]
-    demand, library = situation.reading.demand, route.library
+    demand, library, trust = situation.reading.demand, route.library, route.similarity.trust
     if library is None or demand is None:
         return own, 0.0
-    near = library.near(demand, route.similarity.neighbours)
-    at = library.places(candidates.abilities)
-    trust, gained, known = route.similarity.trust, near.gained, near.known
-    labelled = near.easy + near.hard
-    good = [trust * chance + gained[i] + near.easy for chance, i in zip(own, at, strict=True)]
-    total = [known[i] + trust + labelled for i in at]
+    near = library.near(demand, route.similarity.neighbours, candidates.abilities)
+    good, total = trust * own, near.known + trust
+    good += near.gained
     if near.hard:
         costs = candidates.costs
         good[costs.index(max(costs))] += near.hard
-    if not trust:  # with nothing near, the encoder is all there is
-        return [
-            one / of if of > 0 else chance for one, of, chance in zip(good, total, own, strict=True)
-        ], near.weight
-    return [one / of for one, of in zip(good, total, strict=True)], near.weight
+    if trust:
+        good /= total
+        return good, near.weight
+    # with nothing near, the encoder is all there is
+    return np.divide(good, total, out=own.copy(), where=total > 0), near.weight

@@ -95,7 +95,7 @@ def test_a_library_comes_back_as_it_was_saved(tmp_path: Path) -> None:
     known.save(tmp_path / "a.library")
     back = library.load(tmp_path / "a.library", "test")
     assert (len(back), back.digest, back.columns) == (20, known.digest, {"cheap": 0})
-    one, two = known.near(HERE, 4), back.near(HERE, 4)
+    one, two = known.near(HERE, 4, ("cheap",)), back.near(HERE, 4, ("cheap",))
     assert one.weight == pytest.approx(two.weight)
     np.testing.assert_array_equal(one.gained, two.gained)
     made([0.0, 1.0], {"cheap": [1.0, NAN]}).save(tmp_path / "b.library")
@@ -110,13 +110,14 @@ def test_a_library_has_no_text_in_it(tmp_path: Path) -> None:
     assert secret.encode() not in (tmp_path / "a.library").read_bytes()
 
 
-@pytest.mark.parametrize(("exact", "recall"), [(3000, 1.0), (0, 0.85)])
+@pytest.mark.parametrize(("paged", "recall"), [(3000, 1.0), (0, 0.85)])
 @pytest.mark.parametrize(("entries", "count"), [(3000, 16), (300, 16), (120, 16), (10, 16)])
 def test_the_search_finds_the_nearest(
-    entries: int, count: int, exact: int, recall: float, monkeypatch: pytest.MonkeyPatch
+    entries: int, count: int, paged: int, recall: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """All of them in a library that is searched whole, nearly all in one with an index."""
-    monkeypatch.setattr(library, "EXACT", exact)
+    """As far as anything is like these, which are like nothing: by pages all, by an index
+    nearly all."""
+    monkeypatch.setattr(library, "PAGED", paged)
     rng = np.random.default_rng(1)
     points = rng.normal(size=(entries, 32))
     known = library.build(
