@@ -29,6 +29,7 @@ class Able:
     names: tuple[str, ...]  # of ``models``
     abilities: tuple[str, ...]  # whose ability each has
     prices: tuple[tuple[str, float, float, float], ...]  # name, input, cached input, output
+    overridden: tuple[int, ...]  # the columns of those that get something else than was sent
     line: tuple[str, ...]  # ``names``, then the default where it can and is not among them
     outside: bool  # whether it is not
     barred: frozenset[str]  # every model that the route names, and that lacks something
@@ -99,6 +100,7 @@ class Table:
                 (spec.name, spec.price.input, spec.price.cached_input, spec.price.output)
                 for spec in models
             ),
+            overridden=tuple(i for i, spec in enumerate(models) if spec.overrides is not None),
             line=(*names, route.default) if outside else names,
             outside=outside,
             barred=frozenset(lacks),

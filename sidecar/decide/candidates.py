@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import overload
 
-from sidecar.decide.observed import Observed
 from sidecar.types import Candidate
 
 
@@ -19,8 +18,7 @@ class Candidates(Sequence[Candidate]):
     """Rows of :class:`Candidate` over columns. Nobody changes a column."""
 
     __slots__ = (
-        "_outputs", "_seen", "_waits", "abilities", "costs", "names", "probabilities",
-        "reliabilities",
+        "_waits", "abilities", "costs", "names", "probabilities", "reliabilities",
     )  # fmt: skip
 
     def __init__(
@@ -31,13 +29,11 @@ class Candidates(Sequence[Candidate]):
         reliabilities: Sequence[float] | None = None,  # None: all of them always answer
         *,
         abilities: tuple[str, ...] = (),  # whose each one has; left out where nobody asks
-        seen: Sequence[Observed | None] = (),
-        outputs: Sequence[float] = (),
-        waits: Sequence[float | None] | None = None,
+        waits: Sequence[float | None] | None = None,  # None: nothing was seen of any
     ) -> None:
         self.names, self.probabilities, self.costs = names, probabilities, costs
         self.reliabilities, self.abilities = reliabilities, abilities
-        self._seen, self._outputs, self._waits = seen, outputs, waits
+        self._waits = waits
 
     @classmethod
     def of(cls, rows: Iterable[Candidate]) -> Candidates:
@@ -54,16 +50,7 @@ class Candidates(Sequence[Candidate]):
     def waits(self) -> Sequence[float | None]:
         """Expected seconds to the end of each one's answer; None where unknown."""
         if self._waits is None:
-            self._waits = (
-                [
-                    None
-                    if seen is None or seen.first_s is None
-                    else seen.first_s + seen.token_s * output
-                    for seen, output in zip(self._seen, self._outputs, strict=True)
-                ]
-                if self._seen
-                else [None] * len(self.names)
-            )
+            self._waits = [None] * len(self.names)
         return self._waits
 
     def chance(self, model: str) -> float | None:

@@ -30,49 +30,73 @@ def candidates(
     task, cached = reading.task, view.cached_tokens
     usual = usual_output(reading, task, view)
     limit = math.inf if call.max_output_tokens is None else float(call.max_output_tokens)
-    likely, expected = call.input_tokens * _BOUND_TO_LIKELY, min(usual, limit)
+    likely, shortest = call.input_tokens * _BOUND_TO_LIKELY, min(usual, limit)
     choices = call.choices  # written side by side: they cost as many times more, and take as long
     if not view.observed and not cached:
-        written = expected * choices
+        written = shortest * choices
         costs = [(likely * read + written * write) / 1e6 for _, read, _, write in able.prices]
+        for i in able.overridden:
+            costs[i] = expected(call, able.models[i], reading, view)
         return Candidates(able.names, chances, costs, abilities=able.abilities)
     look, held = view.observed.get, 0.0
-    costs, outputs, reliabilities, all_seen = [], [], [], []
+    costs, reliabilities = [], []
+    waits: list[float | None] = []
     for name, read, reread, write in able.prices:
-        output, seen = expected, look(name)
+        output, seen = shortest, look(name)
         if cached:
             held = min(likely, cached.get(name, 0))
         if seen is None:
             reliabilities.append(1.0)
+            waits.append(None)
         else:
             reliabilities.append(seen.reliability)
             mean = seen.output_tokens.get(task)
             if mean is not None:
                 output = min(mean.towards(usual), limit)
-        all_seen.append(seen)
-        outputs.append(output)
+            first_s = seen.first_s
+            waits.append(None if first_s is None else first_s + seen.token_s * output)
         output *= choices
         costs.append(((likely - held) * read + held * reread + output * write) / 1e6)
+    for i in able.overridden:
+        model = able.models[i]
+        sent = as_sent(call, model)
+        output, seen = output_tokens(sent, model, reading, view), look(model.name)
+        costs[i] = _usd(sent, model, output, view)
+        waits[i] = None if seen is None else seen.latency_s(output / sent.choices)
     return Candidates(
-        able.names, chances, costs, reliabilities,
-        abilities=able.abilities, seen=all_seen, outputs=outputs,
-    )  # fmt: skip
+        able.names, chances, costs, reliabilities, abilities=able.abilities, waits=waits
+    )
 
 
 def expected(call: Call, model: ModelSpec, reading: Reading | None, view: View) -> float:
     """Expected USD of ``call`` at ``model``."""
-    task = reading.task if reading else ""
-    output, seen = usual_output(reading, task, view), view.observed.get(model.name)
-    if seen is not None:
-        output = seen.length(task, output)
-    if call.max_output_tokens is not None:
-        output = min(output, float(call.max_output_tokens))
-    return cost(call, model, output * call.choices, view)
+    sent = as_sent(call, model)
+    return _usd(sent, model, output_tokens(sent, model, reading, view), view)
 
 
 def cost(call: Call, model: ModelSpec, output: float, view: View) -> float:
     """USD of ``call`` at ``model`` for ``output`` tokens of all its choices together."""
-    likely = call.input_tokens * _BOUND_TO_LIKELY
+    return _usd(as_sent(call, model), model, output, view)
+
+
+def as_sent(call: Call, model: ModelSpec) -> Call:
+    """``call`` as ``model`` gets it: what its overrides make longer, shorter or more of."""
+    return call if model.overrides is None else model.overrides.applied(call)
+
+
+def output_tokens(sent: Call, model: ModelSpec, reading: Reading | None, view: View) -> float:
+    """Expected tokens of ``model``'s output for a call as it is sent, all choices together."""
+    task = reading.task if reading else ""
+    output, seen = usual_output(reading, task, view), view.observed.get(model.name)
+    if seen is not None:
+        output = seen.length(task, output)
+    if sent.max_output_tokens is not None:
+        output = min(output, float(sent.max_output_tokens))
+    return output * sent.choices
+
+
+def _usd(sent: Call, model: ModelSpec, output: float, view: View) -> float:
+    likely = sent.input_tokens * _BOUND_TO_LIKELY
     cached = view.cached_tokens.get(model.name, 0)
     return model.price.of(likely, output, min(likely, cached))
 

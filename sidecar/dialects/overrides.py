@@ -21,14 +21,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Final
 
 import orjson
 
 from sidecar.dialects.body import Member, first_element, members
-from sidecar.types import Edit
+from sidecar.types import Call, Edit
 
 # What is the router's own or the conversation itself: not a parameter.
 RESERVED: Final = frozenset(
@@ -72,6 +72,32 @@ class Overrides:
     def tokens(self) -> int:
         """By how many tokens at most they make the question longer, as bodies are bounded."""
         return len((self.system_prefix or self.system_replace or "").encode()) // 3
+
+    def applied(self, call: Call) -> Call:
+        """``call`` as it is to be priced: by its length, its limit and its answers at once, as
+        they are once these changes are made. What a prompt replaced is off its length too."""
+        length, limit = call.input_tokens, call.max_output_tokens
+        if call.dialect == "chat" or call.dialect in _SYSTEM:
+            length += self.tokens
+            if self.system_replace is not None:
+                length = max(self.tokens, length - len(call.prompt.system.encode()) // 3)
+        limits = _LIMITS.get(call.dialect, ())
+        told = [said for name in limits if isinstance(said := self.values.get(name), int)]
+        if told:
+            limit = told[0]
+        else:
+            if limits and self.drop.issuperset(limits):
+                limit = None
+            if limits and self.max_tokens is not None:
+                limit = self.max_tokens if limit is None else min(limit, self.max_tokens)
+        choices = call.choices
+        if call.dialect == "chat":  # of completions it counts the prompts as well
+            many = self.values.get("n")
+            if isinstance(many, int) and many > 0:
+                choices = many
+            elif "n" in self.drop:
+                choices = 1
+        return replace(call, input_tokens=length, max_output_tokens=limit, choices=choices)
 
     def of_the_prompt(self) -> Overrides:
         """What of them changes the prompt, and nothing that is for its answer."""

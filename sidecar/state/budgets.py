@@ -331,13 +331,10 @@ def cost(call: Call, decision: Decision, outcome: Outcome, snapshot: Snapshot) -
         return total.plus(Amount(usd, call.input_tokens))
     if outcome.status >= 300 or outcome.ended == "refused":
         return total
-    reading = decision.reading
-    output = price.usual_output(reading, reading.task if reading else "", EMPTY)
-    if call.max_output_tokens is not None:
-        output = min(output, call.max_output_tokens)
-    output *= call.choices
+    sent = price.as_sent(call, model)
+    output = price.output_tokens(sent, model, decision.reading, EMPTY)
     usd = price.cost(call, model, output, EMPTY)
-    return total.plus(Amount(usd, round(call.input_tokens + output)))
+    return total.plus(Amount(usd, round(sent.input_tokens + output)))
 
 
 def _counted(model: str, usage: Usage, snapshot: Snapshot) -> Amount | None:

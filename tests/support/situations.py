@@ -6,7 +6,8 @@ explanation of the 660 has changed, where the search for neighbours became exact
 choices, where a limit or a conversation met the lengths that are assumed by task; and 23
 where a request's limit met a default that no policy had ranked: it is no choice beyond the
 limit without a reading, and no fallback; and one, where a cascade's try did not fit into
-what its conversation's promise left). Run this module to write it anew, which is right
+what its conversation's promise left; and what a model with overrides is expected to cost, in
+142, and so the choice in 7). Run this module to write it anew, which is right
 only where a decision was *meant* to change:
 
     python -m tests.support.situations | gzip -9n > tests/unit/decide/golden.jsonl.gz
