@@ -21,6 +21,7 @@ import json
 import random
 import time
 from dataclasses import replace
+from functools import cache
 from types import MappingProxyType
 from typing import Any
 
@@ -47,9 +48,9 @@ POLICIES = (
 )  # fmt: skip
 ENTRIES = 10_000
 BLOCK = 50  # decisions in a row by one policy
+FREE = 5  # dimensions in which the library's vectors vary freely
 # By how much the demand vectors of mmlu's 11,129 training prompts differ along their own axes
-# (standard deviations, of encoder b847389236d2). Drawn apart from each other, vectors are
-# harder to search than those of prompts, which lie on fewer: 31 pages and not 16.
+# (standard deviations, of encoder b847389236d2).
 SPREAD = (
     3.09, 1.31, 1.13, 0.85, 0.72, 0.58, 0.57, 0.46, 0.38, 0.35, 0.32, 0.28, 0.23, 0.17, 0.14, 0.14,
     0.12, 0.11, 0.11, 0.10, 0.10, 0.09, 0.09, 0.09, 0.08, 0.08, 0.08, 0.07, 0.07, 0.06, 0.06, 0.03,
@@ -162,9 +163,26 @@ def model(name: str, i: int) -> ModelSpec:
 
 
 def drawn(rng: np.random.Generator, count: int, width: int) -> NDArray[np.float64]:
-    """Demand vectors [count, width] that vary as real ones do: mostly along a few directions."""
+    """Demand vectors [count, width] like those of prompts: as far from each other along every
+    axis, and on a curved surface of ``FREE`` dimensions, so that a search among them looks at
+    as many pages (``python -m bench.neighbours`` says how many those of prompts take)."""
+    bent, middle, axes = surface(width)
+    return np.asarray((np.tanh(rng.normal(size=(count, FREE)) @ bent) - middle) @ axes)
+
+
+@cache
+def surface(width: int) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """What bends a plane, the mean of what comes of it, and the axes that it is turned to."""
+    rng = np.random.default_rng(1)
+    bent = rng.normal(size=(FREE, 2 * width))
+    points = np.tanh(rng.normal(size=(5_000, FREE)) @ bent)
+    varies, axes = np.linalg.eigh(np.cov(points.T))
     spread = np.interp(np.linspace(0, 1, width), np.linspace(0, 1, len(SPREAD)), SPREAD)
-    return np.asarray(rng.normal(size=(count, width)) * spread)
+    return (
+        bent,
+        points.mean(0),
+        axes[:, : -width - 1 : -1] * spread / np.sqrt(varies[: -width - 1 : -1]),
+    )
 
 
 def known(

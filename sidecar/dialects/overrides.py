@@ -82,8 +82,8 @@ class Overrides:
             if self.system_replace is not None:
                 length = max(self.tokens, length - len(call.prompt.system.encode()) // 3)
         limits = _LIMITS.get(call.dialect, ())
-        told = [said for name in limits if isinstance(said := self.values.get(name), int)]
-        if told:
+        told = [self.values[name] for name in limits if name in self.values]
+        if told and isinstance(told[0], int):
             limit = told[0]
         else:
             if limits and self.drop.issuperset(limits):
