@@ -56,6 +56,7 @@ SPREAD = (
     0.12, 0.11, 0.11, 0.10, 0.10, 0.09, 0.09, 0.09, 0.08, 0.08, 0.08, 0.07, 0.07, 0.06, 0.06, 0.03,
 )  # fmt: skip
 WORST = (r".*a.{30}b", r"(.*a.{20}){2}c", r"([ab]*a[ab]{12}){3}c", r"(a?){50}a{50}b")
+OTHER_TASK = "translation"  # of a rule, and of no prompt here
 ORDINARY = r"(?i)\b(prove|derive|integral|theorem)\b"
 
 
@@ -200,7 +201,7 @@ def known(
 def route(policy: str, specs: list[ModelSpec], near: library.Library, stack: Stack) -> RouteSpec:
     names = tuple(spec.name for spec in specs)
     when = [{"tenant": "nobody"}, {"keywords": ["indemnity", "liability"]}, {"regex": ORDINARY},
-            {"min_tokens": 50_000}, {"task": "translation"}]  # fmt: skip
+            {"min_tokens": 50_000}, {"task": OTHER_TASK}]  # fmt: skip
     return RouteSpec(
         name="auto", policy=policy, models=names, default=names[-1], quality=0.9, threshold=0.7,
         rules=tuple(
@@ -224,9 +225,13 @@ def reading(rng: np.random.Generator, width: int) -> Reading:
     def spread(n: int) -> tuple[float, ...]:
         return tuple(float(p) for p in rng.dirichlet(np.ones(n)))
 
+    # no rule holds, so that every decision is the policy's
+    tasks = [
+        0.0 if task == OTHER_TASK else p for task, p in zip(TASKS, spread(len(TASKS)), strict=True)
+    ]
     return Reading(
         difficulty=float(rng.random()), demand=tuple(drawn(rng, 1, width)[0].tolist()),
-        task_probs=spread(len(TASKS)), domain_probs=spread(len(DOMAINS)),
+        task_probs=tuple(tasks), domain_probs=spread(len(DOMAINS)),
         tier_probs=spread(len(TIERS)), ood=0.1, version="bench",
     )  # fmt: skip
 
