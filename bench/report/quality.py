@@ -120,11 +120,15 @@ def engine(results: Results) -> str:
     row = results.newest("engine")
     if row is None:
         return missing("python -m bench.engine")
+    runs = {"": row.figures["us"]}
+    if "compiled_us" in row.figures:
+        runs["compiled, "] = row.figures["compiled_us"]
+    columns = [(by, key) for by in runs for key in ("p10", "p50", "p99")]
     lines = [
-        (f"`{name}`", *(thousands(us[key]) for key in ("p10", "p50", "p99")))
-        for name, us in row.figures["us"].items()
+        (f"`{name}`", *(thousands(runs[by][name][key]) for by, key in columns))
+        for name in row.figures["us"]
     ]
-    head = (f"policy over {row.figures['models']} models, us", "p10", "p50", "p99")
+    head = (f"policy over {row.figures['models']} models, us", *(by + key for by, key in columns))
     return under(markdown(head, lines), row)
 
 
