@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from sidecar.commands import terminal
+
 if TYPE_CHECKING:
     from sidecar.config.schema import Budget
     from sidecar.config.snapshot import ModelSpec, RouteSpec, Snapshot
@@ -40,12 +42,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _show(snapshot: Snapshot) -> None:
-    from rich.console import Console  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
-    # into a file or a pipe every line stands whole
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
+    console = terminal.console()
     table = Table(box=None, padding=(0, 2, 0, 0))
     for title in _TITLES:
         table.add_column(title, overflow="fold")

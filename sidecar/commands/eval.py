@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import Any
+
+from sidecar.commands import terminal
+from sidecar.commands.terminal import plain
 
 
 def register(subparsers: Any) -> None:
@@ -64,16 +66,15 @@ def run(args: argparse.Namespace) -> int:
 
 def show(found: dict[str, Any]) -> None:
     """The figures as tables for a person."""
-    from rich.console import Console  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
 
-    console = Console(file=sys.stdout)
+    console = terminal.console()
     console.print(
-        f"{found['rows']} rows: {found['weak']} scores {found['weak_mean']:.3f}, "
-        f"{found['strong']} {found['strong_mean']:.3f}; "
+        f"{found['rows']} rows: {plain(found['weak'])} scores {found['weak_mean']:.3f}, "
+        f"{plain(found['strong'])} {found['strong_mean']:.3f}; "
         f"{found['needs_strong']:.1%} need the strong model"
     )
-    console.print(f"ranked by {found['ranked_by']}")
+    console.print(f"ranked by {plain(found['ranked_by'])}")
     table = Table("", "AUC", "ECE", "APGR", "CPT50", "CPT80")
     base = found["baselines"]
 

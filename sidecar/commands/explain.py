@@ -11,6 +11,8 @@ from typing import Any
 
 import orjson
 
+from sidecar.commands import terminal
+from sidecar.commands.terminal import plain
 from sidecar.errors import BadRequest, RequestError
 
 
@@ -77,15 +79,14 @@ async def _explain(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _show(story: dict[str, Any]) -> None:
-    from rich.console import Console  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
 
-    console = Console(highlight=False)
+    console = terminal.console()
     console.print(f"[bold]{story['asked']}[/] -> [bold green]{story['model']}[/]", end="  ")
     console.print(f"because: [bold]{story['reason']}[/]\n")
     steps = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     for number, step in enumerate(story["steps"], 1):
-        steps.add_row(f"{number}.", step["stage"], step["verdict"])
+        steps.add_row(f"{number}.", step["stage"], plain(step["verdict"]))
     console.print(steps)
     if story["candidates"]:
         ranked = Table(box=None, padding=(0, 2, 0, 0))

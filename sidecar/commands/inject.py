@@ -175,8 +175,13 @@ def _objects(file: str) -> list[dict[str, Any]]:
     try:
         text = sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
         documents = [each for each in yaml.safe_load_all(text) if each is not None]
-    except (OSError, UnicodeDecodeError) as exc:
-        raise DataError(f"{file}: cannot be read: {exc}") from None
+    except OSError as exc:
+        raise DataError(f"{file}: cannot be read: {exc.strerror}") from None
+    except UnicodeDecodeError as exc:
+        raise DataError(f"{file}: is not UTF-8 (byte {exc.start})") from None
+    except yaml.MarkedYAMLError as exc:
+        line = exc.problem_mark.line + 1 if exc.problem_mark else 1
+        raise DataError(f"{file}:{line}: is not YAML: {exc.problem}") from None
     except yaml.YAMLError as exc:
         raise DataError(f"{file}: is not YAML: {exc}") from None
     found: list[Any] = []

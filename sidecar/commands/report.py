@@ -5,9 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from sidecar.commands import terminal
+from sidecar.commands.terminal import plain
 from sidecar.errors import DataError
 
 
@@ -57,13 +60,13 @@ def _lines(files: Sequence[Path]) -> Iterator[bytes]:
 
 
 def _show(report: dict[str, Any]) -> None:
-    from rich.console import Console  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
 
-    console = Console(highlight=False)
+    console = terminal.console()
     share = report["saved_share"]
     console.print(
-        f"{report['requests']} requests from {report['from']} to {report['to']}: "
+        f"{report['requests']} requests from {_moment(report['from'])} to "
+        f"{_moment(report['to'])} UTC: "
         f"[bold green]{report['saved_usd']:.4f} USD saved[/]"
         + (f" ([bold]{share:.1%}[/] of always-strong)" if share is not None else "")
     )
@@ -95,7 +98,7 @@ def _show(report: dict[str, Any]) -> None:
             table.add_column(column, justify="right" if column else "left")
         for name, row in report[title].items():
             table.add_row(
-                name,
+                plain(name),
                 str(row["requests"]),
                 f"{row['cost_usd']:.4f}",
                 f"{row['cost_strong_usd']:.4f}",
@@ -116,20 +119,20 @@ def _trials(console: Any, report: dict[str, Any]) -> None:
     for name, row in report["shadows"].items():
         share = row["saved_share"]
         console.print(
-            f"shadow {name}: {row['requests']} requests, "
+            f"shadow {plain(name)}: {row['requests']} requests, "
             f"{row['shadow_usd']:.4f} in place of {row['cost_usd']:.4f} USD"
             + (f" ([bold]{share:.1%}[/] saved)" if share is not None else "")
             + f", chance {_said(row['chance']['mean'])} in place of "
             f"{_said(row['chance_live']['mean'])}, {row['undecided']} undecided"
         )
     for route, arms in report["arms"].items():
-        title = f"arms of {route} (mean and 95 % interval)"
+        title = f"arms of {plain(route)} (mean and 95 % interval)"
         table = Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0))
         for column in ("", "requests", "USD a request", "chance", "score", "failed"):
             table.add_column(column, justify="right" if column else "left")
         for name, arm in arms.items():
             table.add_row(
-                name,
+                plain(name),
                 str(arm["requests"]),
                 *(_interval(arm[key]) for key in ("cost_usd", "chance", "score")),
                 _interval({**arm["failed_share"], "mean": arm["failed_share"]["share"]}),
@@ -141,6 +144,10 @@ def _trials(console: Any, report: dict[str, Any]) -> None:
         said = ", ".join(f"{signal} {value:.2f}" for signal, value in drift["psi"].items())
         alarm = f" [bold red]look at: {', '.join(drift['alarms'])}[/]" if drift["alarms"] else ""
         console.print(f"drift of the last {drift['window']} requests (PSI): {said}{alarm}")
+
+
+def _moment(said: str) -> str:
+    return f"{datetime.fromisoformat(said).astimezone(UTC):%Y-%m-%d %H:%M:%S}"
 
 
 def _said(value: float | None) -> str:

@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any, Final
 
+from sidecar.commands import terminal
+from sidecar.commands.terminal import plain
 from sidecar.errors import DataError
 
 _KEPT: Final = 0.97  # the share of always-strong's score that a suggestion keeps
@@ -135,12 +137,11 @@ def _suggest(args: argparse.Namespace, setup: Any, played: Any) -> int:
 
 def show(found: dict[str, Any]) -> None:
     """The figures as tables for a person."""
-    from rich.console import Console  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
 
     from sidecar.offline.simulate_report import PUBLISHED  # noqa: PLC0415
 
-    console = Console(highlight=False)
+    console = terminal.console()
     skipped = ", ".join(f"{n:,} {why}" for why, n in found["skipped"].items() if n)
     console.print(
         f"[bold]{found['route']}[/] over {found['rows']:,} rows"
@@ -153,7 +154,7 @@ def show(found: dict[str, Any]) -> None:
         models.add_column(title, justify="right")
     for name, model in found["models"].items():
         models.add_row(
-            name, model["ability"], model["scores"] or "-",
+            name, model["ability"], plain(model["scores"] or "-"),
             f"{model['mean_score']:.3f}", f"{model['mean_cost_usd'] * 1000:.3f}",
         )  # fmt: skip
     console.print(models)

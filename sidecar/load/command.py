@@ -72,7 +72,7 @@ def report(done: Done, folder: Path) -> Path:
         pictures = plots.drawn(done.summary, done.legs)
     except ImportError:
         pictures = {}
-        Console(stderr=True).print("No plots: they need pip install 'pointsman[plot]'")
+        Console(stderr=True).print(Text("No plots: they need pip install 'pointsman[plot]'"))
     return _report.write(folder, told, pictures)
 
 
@@ -95,4 +95,4 @@ def show(done: Done, page: Path) -> None:
     missed = [v.objective for v in done.summary.verdicts if not v.met]
     if missed:
         out.print(Text.assemble(("missed: ", "red"), ", ".join(missed)), soft_wrap=True)
-    out.print(f"{done.summary.requests} requests; the report: {page}", highlight=False)
+    out.print(Text(f"{done.summary.requests} requests; the report: {page}"), soft_wrap=True)

@@ -118,6 +118,20 @@ async def test_the_report_sums_the_log_and_counts_against_the_savings(
     assert "always strong" in capsys.readouterr().out
 
 
+async def test_a_tenant_that_looks_like_markup_is_shown_as_it_is(
+    start: Start, upstream: RawUpstream, file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sidecar = await start({**config_for(upstream.url), "decision_log": {"file": str(file)}})
+    for tenant in ("[/bold]", "[red]team", "a[0]"):
+        assert await ask(sidecar, **{"x-router-tenant": tenant}) == 200
+    await logged(sidecar, file)
+    assert main(["report", str(file)]) == 0
+    told = capsys.readouterr().out
+    rows = [line.split()[0] for line in told.partition("tenants")[2].splitlines() if line.strip()]
+    assert {"[/bold]", "[red]team", "a[0]"} <= set(rows)
+    assert max(map(len, told.splitlines())) > 80  # a pipe has no width: each line is whole
+
+
 def test_a_report_of_nothing_says_what_to_do(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -153,3 +153,18 @@ def test_the_report_doubts_what_it_could_not_price_and_a_direct_way_that_failed(
     assert "The plan's prices name no third" in text
     assert "1 requests failed on the direct way" in text
     assert "| status 429 | 1 |" in text
+
+
+def test_without_a_library_for_plots_it_says_what_to_install(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing(*_: object) -> dict[str, str]:
+        raise ImportError
+
+    monkeypatch.setattr("sidecar.load.plots.drawn", missing)
+    asked = plan(error_rate=0.5)
+    done = command.Done(asked, "here", "now", tuple(legs()), summarise(asked, legs()))
+    page = command.report(done, tmp_path / "a[plot]")
+    assert "pip install 'pointsman[plot]'" in capsys.readouterr().err
+    command.show(done, page)
+    assert "a[plot]" in capsys.readouterr().out
