@@ -38,7 +38,7 @@ compiled: $(VENV)/.dev $(VENV)/.compiler ## the request path as machine code, as
 	@$(BIN)/python deploy/compiled.py .work/compiled
 	COMPILED=1 $(BIN)/python -m pytest -o "pythonpath=.work/compiled ." -m "not sources" \
 	  tests/contract tests/faults --ignore tests/faults/triton $(addsuffix .py,$(addprefix tests/e2e/test_, admission bad_input \
-	  budgets cascade credentials decision_log feedback fidelity limits official_clients \
+	  budgets cascade count_tokens credentials decision_log feedback fidelity limits official_clients \
 	  openai_client response_cache secrets shadow_and_split stream_usage surfaces tracing))
 
 bench: $(VENV)/.dev $(VENV)/.bench ## the short benchmark, appended to bench/results.jsonl
