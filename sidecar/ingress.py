@@ -12,11 +12,13 @@ import logging
 import time
 import zlib
 from typing import Final
+from urllib.parse import unquote
 
 import orjson
 
 from sidecar import counting, headers
 from sidecar.clock import Clock
+from sidecar.decide.stages.plan import unknown
 from sidecar.dialects import BY_PATH, DIALECTS
 from sidecar.dialects.base import Dialect
 from sidecar.errors import (
@@ -45,6 +47,7 @@ from sidecar.runtime import Runtime
 log = logging.getLogger("sidecar.ingress")
 
 _MODELS: Final = b"/v1/models"
+_ONE_MODEL: Final = _MODELS + b"/"
 _MESSAGES: Final = b"/v1/messages"
 _COUNT: Final = _MESSAGES + counting.BELOW.encode()
 _DIALECTS: Final = {
@@ -91,14 +94,15 @@ class Ingress:
         if path in _DIALECTS:
             if request.method != b"POST":
                 raise MethodNotAllowed(f"{path.decode()} answers POST only.", allow="POST")
-        elif path != _MODELS:
+        elif path != _MODELS and not path.startswith(_ONE_MODEL):
             raise NotFound(_nothing_at(path))
         elif request.method != b"GET":
             raise MethodNotAllowed("/v1/models answers GET only.", allow="GET")
-        limits = snapshot.config.limits
-        size = int(said.get(b"content-length", 0))
-        if size > limits.max_body_mb * 1024 * 1024:
-            raise BodyTooLarge(f"The body is larger than {limits.max_body_mb:g} MB.")
+        # a body that is here has the length that was said, or was bounded as it came
+        size = len(request.body) if request.whole else int(said.get(b"content-length", 0))
+        most = snapshot.config.limits.max_body_mb
+        if size > most * 1048576:
+            raise BodyTooLarge(f"The body is larger than {most:g} MB.")
         if size >= SMALL or b"transfer-encoding" in said:
             self._claim_room(request)
         if b"expect" in said and not request.http10 and said[b"expect"].lower() != b"100-continue":
@@ -117,7 +121,7 @@ class Ingress:
                 self.admit(request)
             self._leave_room()
             if dialect is None:
-                self._list_models(answer, request_id)
+                self._tell_models(answer, request_id, path)
                 return
             if not query.isascii():
                 raise BadRequest("The query holds bytes outside ASCII. Encode them as %XX.")
@@ -192,15 +196,23 @@ class Ingress:
                 code="too_many_bytes",
             )
 
-    def _list_models(self, answer: Downstream, request_id: str) -> None:
+    def _tell_models(self, answer: Downstream, request_id: str, path: bytes) -> None:
+        """All that may be asked for, or the one that the path names."""
         snapshot = self._runtime.snapshot
         data = [
             {"id": name, "object": "model", "created": self._started, "owned_by": owner}
             for owner, names in (("route", snapshot.routes), ("model", snapshot.models))
             for name in names
         ]
+        said: dict[str, object] = {"object": "list", "data": data}
+        if path != _MODELS:
+            wanted = unquote(path.removeprefix(_ONE_MODEL))
+            found = next((each for each in data if each["id"] == wanted), None)
+            if found is None:
+                raise unknown(wanted, snapshot)
+            said = found
         lines = headers.lines_of([("x-router-request-id", request_id)])
-        answer.answer(200, lines, orjson.dumps({"object": "list", "data": data}))
+        answer.answer(200, lines, orjson.dumps(said))
 
     async def _unpacked(self, request: Request) -> bytes:
         """The body as it was before its ``Content-Encoding``."""

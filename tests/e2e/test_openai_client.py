@@ -233,6 +233,21 @@ async def test_models_are_listed_in_openais_shape(client: openai.AsyncOpenAI) ->
     ]
 
 
+async def test_one_model_or_route_is_told_by_name(
+    client: openai.AsyncOpenAI, upstream: RawUpstream
+) -> None:
+    for name, owner in (("auto", "route"), ("small", "model")):
+        found = await client.models.retrieve(name)
+        assert (found.id, found.object, found.owned_by) == (name, "model", owner)
+    with pytest.raises(openai.NotFoundError, match="No model or route is called 'org/none'") as no:
+        await client.models.retrieve("org/none")
+    assert no.value.code == "model_not_found"
+    with pytest.raises(openai.APIStatusError) as caught:
+        await client.models.delete("small")
+    assert caught.value.status_code == 405
+    assert not upstream.seen
+
+
 @pytest.mark.parametrize(
     ("asked", "kind"),
     [
