@@ -34,10 +34,11 @@ def register(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     from sidecar.offline import stacking  # noqa: PLC0415  # the encoder takes its time
     from sidecar.offline.score import CHUNK  # noqa: PLC0415
-    from sidecar.offline.session import track  # noqa: PLC0415
+    from sidecar.offline.session import need_folder, track  # noqa: PLC0415
     from sidecar.offline.simulate_rows import conditions  # noqa: PLC0415
     from sidecar.offline.simulate_setup import prepare  # noqa: PLC0415
 
+    need_folder(args.output)
     where = conditions(args.where)
     setup = prepare(args.input, args.config, args.route, where=where, unfitted=True)
     cases, library = list(setup.cases), setup.route.library

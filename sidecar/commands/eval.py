@@ -36,11 +36,13 @@ def run(args: argparse.Namespace) -> int:
     from sidecar.offline.evaluate import Judged, evaluate, plot  # noqa: PLC0415
     from sidecar.offline.session import (  # noqa: PLC0415
         Session,
+        need_folder,
         need_matplotlib,
         pair,
         save_figure,
     )
 
+    need_folder(args.plot)
     if args.plot:
         need_matplotlib()
     session = Session(args.abilities)

@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+_FORM = 'rows have no scores, such as "scores": {"NAME": 1.0}, or in CSV a column scores.NAME'
+
 
 def register(subparsers: Any) -> None:
     command = subparsers.add_parser(
@@ -16,7 +18,7 @@ def register(subparsers: Any) -> None:
         "say of held-out rows how well they rank (AUC) and how true they are (calibration error).",
     )
     command.add_argument(
-        "input", type=Path, metavar="SCORED.jsonl", help="a JSON object a line; .gz is read too"
+        "input", type=Path, metavar="SCORED.jsonl", help="a JSON object a line, or CSV; .gz is read too"
     )
     command.add_argument(
         "--model", action="append", required=True, metavar="NAME",
@@ -37,18 +39,25 @@ def run(args: argparse.Namespace) -> int:
     from sidecar.errors import DataError  # noqa: PLC0415
     from sidecar.offline.fit import fit_ability, prior_slope  # noqa: PLC0415
     from sidecar.offline.rows import BadRow, read_rows  # noqa: PLC0415
-    from sidecar.offline.session import Session, read_with_progress  # noqa: PLC0415
+    from sidecar.offline.session import Session, need_folder, read_with_progress  # noqa: PLC0415
 
+    need_folder(args.output)
     session = Session()
     names = list(dict.fromkeys(args.model))
     read = list(read_rows(args.input))
     for row in read:
         if isinstance(row, BadRow):
             raise DataError(f"{args.input}: {row.error}")
-    rows = [r for r in read if not isinstance(r, BadRow) and any(n in r.scores for n in names)]
+    good = [row for row in read if not isinstance(row, BadRow)]
+    rows = [row for row in good if any(name in row.scores for name in names)]
     for name in names:
         if not any(name in row.scores for row in rows):
-            raise DataError(f"no row of {args.input} has a score for {name!r}")
+            scored = sorted({other for row in good for other in row.scores})
+            there = ", ".join(scored[:8]) + (" and others" if len(scored) > 8 else "")
+            raise DataError(
+                f"no row of {args.input} has a score for {name!r}: "
+                + (f"scored are {there}" if scored else _FORM)
+            )
     catalogue = session.catalogue
     prior = prior_slope([catalogue[n].slope for n in catalogue.names])
     vectors, _ = read_with_progress(session, rows)

@@ -34,9 +34,10 @@ def register(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     from sidecar import library  # noqa: PLC0415  # numpy and the encoder take their time
     from sidecar.offline.library_rows import gather  # noqa: PLC0415
-    from sidecar.offline.session import Session, read_with_progress  # noqa: PLC0415
+    from sidecar.offline.session import Session, need_folder, read_with_progress  # noqa: PLC0415
     from sidecar.offline.simulate_rows import conditions  # noqa: PLC0415
 
+    need_folder(args.output)
     session = Session(args.abilities)
     found = gather(args.input, session.catalogue, conditions(args.where))
     vectors, _ = read_with_progress(session, found.rows)

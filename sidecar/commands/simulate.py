@@ -82,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
     from dataclasses import replace  # noqa: PLC0415
 
     from sidecar.offline import simulate_report  # noqa: PLC0415  # the encoder takes its time
-    from sidecar.offline.session import need_matplotlib, save_figure  # noqa: PLC0415
+    from sidecar.offline.session import need_folder, need_matplotlib, save_figure  # noqa: PLC0415
     from sidecar.offline.simulate import Check  # noqa: PLC0415
     from sidecar.offline.simulate_rows import conditions  # noqa: PLC0415
     from sidecar.offline.simulate_setup import mixed, prepare, study  # noqa: PLC0415
@@ -90,6 +90,8 @@ def run(args: argparse.Namespace) -> int:
     for option in ("quality", "output"):
         if not args.suggest and getattr(args, option) is not None:
             raise DataError(f"--{option} is of --suggest: a route is simulated as it is configured")
+    need_folder(args.output)
+    need_folder(args.plot)
     if args.plot:
         need_matplotlib()
     where = conditions(args.where)

@@ -1,5 +1,6 @@
 """Rows of JSON lines, one at a time, plain or gzipped; a bad row is an answer, not a crash.
 
+A file whose name says CSV is read as such (:mod:`sidecar.offline.csv_rows`).
 A row says its text as ``prompt`` or as ``messages`` (OpenAI's shape), and where it was
 scored its ``scores {model: 0..1}``. Reading streams: memory does not grow with the file.
 """
@@ -7,6 +8,7 @@ scored its ``scores {model: 0..1}``. Reading streams: memory does not grow with 
 from __future__ import annotations
 
 import gzip
+import io
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -16,6 +18,7 @@ from typing import IO, Any, Final
 import orjson
 
 from sidecar.errors import DataError
+from sidecar.offline import csv_rows
 from sidecar.types import Prompt
 
 LONGEST_LINE: Final = 64 * 1024 * 1024
@@ -55,6 +58,10 @@ def read_lines(path: Path) -> Iterator[tuple[int, bytes]]:
     """
     try:
         with _open(path) as lines:
+            if csv_rows.is_csv(path):
+                text = io.TextIOWrapper(lines, encoding="utf-8-sig", newline="")
+                yield from csv_rows.lines(path, text)
+                return
             number = 0
             while line := lines.readline(LONGEST_LINE):
                 number += 1
@@ -63,6 +70,8 @@ def read_lines(path: Path) -> Iterator[tuple[int, bytes]]:
                         pass
                 if line.strip():
                     yield number, line
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not UTF-8: save it as such") from error
     except (OSError, EOFError) as error:
         raise DataError(
             f"can't read {path}: {getattr(error, 'strerror', None) or error}"
@@ -95,7 +104,10 @@ def parse(line: bytes, number: int) -> Row | BadRow:
     except ValueError as error:
         return BadRow(None, number, f"line {number} is not JSON: {error}")
     if not isinstance(value, dict):
-        return BadRow(None, number, f"line {number} is not a JSON object")
+        hint = ""
+        if isinstance(value, list):
+            hint = ": rows are one object a line, and this is a list of them (jq -c '.[]' FILE)"
+        return BadRow(None, number, f"line {number} is not a JSON object{hint}")
     name = value.get("id", number)
     fault, prompt = _prompt(value)
     if prompt is None:
@@ -103,12 +115,21 @@ def parse(line: bytes, number: int) -> Row | BadRow:
     scores = value.get("scores")
     if scores is None:
         return Row(name, prompt)
-    good = isinstance(scores, dict) and all(
-        isinstance(v, int | float) and 0 <= v <= 1 for v in scores.values()
-    )
-    if not good:
-        return BadRow(name, number, f"line {number}: scores must be an object of numbers 0 to 1")
+    fault = _fault_of(scores)
+    if fault:
+        return BadRow(name, number, f"line {number}: {fault}")
     return Row(name, prompt, {model: float(v) for model, v in scores.items()})
+
+
+def _fault_of(scores: Any) -> str:
+    if not isinstance(scores, dict):
+        return "scores must be an object of numbers 0 to 1, by model"
+    for model, said in scores.items():
+        if not isinstance(said, int | float):
+            return f"scores must be numbers 0 to 1, and that of {model} is none"
+        if not 0 <= said <= 1:
+            return f"scores must be numbers 0 to 1, and that of {model} is {said:g}"
+    return ""
 
 
 def json_of(line: bytes) -> Any:

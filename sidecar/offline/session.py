@@ -108,6 +108,12 @@ def track(items: Iterable[T], title: str, total: int | None = None) -> Iterator[
     yield from bar(items, description=title, total=total, console=Console(stderr=True))
 
 
+def need_folder(file: Path | None) -> None:
+    """Raises DataError where what is to be written has no folder to be in: before the work."""
+    if file is not None and not file.parent.is_dir():
+        raise DataError(f"can't write {file}: there is no folder {file.parent}")
+
+
 def save_figure(figure: object, file: Path) -> None:
     """Write a matplotlib figure. Raises DataError when the place can't be written."""
     try:

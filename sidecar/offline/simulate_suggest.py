@@ -83,14 +83,21 @@ def suggest(study: Study, quality: float) -> Suggestion:
         for setting in settings_of(route.policy, _POINTS)
     ]
     best: tuple[float, RouteSpec] | None = None
+    most = 0.0
     for _, route, setting in track(tried, "trying", len(tried)):
         turn = turned(route, round(setting, 4))
         played = choosing.play(turn)
-        cost = choosing.mean(played.cost)
-        if choosing.mean(played.score) >= wanted and (best is None or cost < best[0]):
+        cost, score = choosing.mean(played.cost), choosing.mean(played.score)
+        most = max(most, score)
+        if score >= wanted and (best is None or cost < best[0]):
             best = (cost, turn)
     if best is None:
-        raise DataError(f"no policy keeps {quality:g} of always-strong's quality on these rows")
+        kept = most / wanted * quality
+        raise DataError(
+            f"of {len(tried)} routes that were tried none keeps {quality:.1%} of always "
+            f"{study.models[study.strong].name}'s mean score: the most is {kept:.2%}. "
+            "Ask for less, or give the route other models"
+        )
     route = best[1]
     models = [study.models[i].name for i in range(len(study.models))]
     return Suggestion(

@@ -170,22 +170,31 @@ def test_calibrate_finds_the_pair_itself(
         (["fit", "{file}", "--model", "other", "--output", "{tmp}/o"], "no row"),
         (["fit", "{few}", "--model", "tiny", "--output", "{tmp}/o"], "at least 50"),
         (["fit", "{bad}", "--model", "tiny", "--output", "{tmp}/o"], "line 1"),
-        (["fit", "{file}", "--model", "tiny", "--output", "{tmp}/no/o"], "can't write"),
+        (["fit", "{file}", "--model", "tiny", "--output", "{tmp}/no/o"], "there is no folder"),
+        (["fit", "{file}", "--model", "tiny", "--output", "{tmp}"], "can't write"),
+        (["fit", "{file}", "--model", "tin", "--output", "{tmp}/o"], "scored are huge, tiny"),
+        (["fit", "{mute}", "--model", "tiny", "--output", "{tmp}/o"], "a column scores.NAME"),
+        (["fit", "{list}", "--model", "tiny", "--output", "{tmp}/o"], "are one object a line"),
+        (
+            ["eval", "{file}", "--weak", "tiny", "--strong", "huge", "--plot", "{tmp}/no/p.png"],
+            "there is no folder",
+        ),
         (["eval", "{file}", "--weak", "tiny", "--strong", "other"], "no row"),
         (["calibrate", "{file}", "--strong-rate", "3"], "0 to 1"),
         (["calibrate", "{file}", "--quality", "9"], "no threshold"),
         (["calibrate", "{file}", "--quality", "0.9", "--weak", "tiny"], "together"),
-        (["calibrate", "{csv}", "--strong-rate", "0.3"], "no prompts: line 1 is not JSON"),
+        (["calibrate", "{table}", "--strong-rate", "0.3"], "no prompts: line 1 is not JSON"),
         (["calibrate", "{empty}", "--strong-rate", "0.3"], "no prompts: it is empty"),
         (["calibrate", "{empty}", "--quality", "0.9"], "rows that score at least two models"),
-        (["eval", "{csv}", "--weak", "tiny", "--strong", "huge"], "line 1 is not JSON"),
+        (["eval", "{table}", "--weak", "tiny", "--strong", "huge"], "line 1 is not JSON"),
         (["report", "{tmp}/none.jsonl"], "No such file"),
         (["report", "{empty}"], "there is no decision in it"),
-        (["report", "{csv}"], "none of its 2 lines is a decision. Give the file that"),
+        (["report", "{table}"], "none of its 2 lines is a decision. Give the file that"),
         (["library", "build", "{file}", "--output", "{tmp}/l"], "of tiny, huge it knows none"),
         (["library", "build", "{mute}", "--output", "{tmp}/l"], "or with scores\n"),
         (["library", "build", "{odd}", "--output", "{tmp}/l"], "line 1: the label is easy or hard"),
-        (["library", "build", "{said}", "--output", "{tmp}/no/l"], "can't write the library"),
+        (["library", "build", "{said}", "--output", "{tmp}/no/l"], "there is no folder"),
+        (["library", "build", "{said}", "--output", "{tmp}"], "can't write the library"),
     ],
 )
 def test_bad_input_ends_with_a_sentence(
@@ -199,10 +208,11 @@ def test_bad_input_ends_with_a_sentence(
     bad = tmp_path / "bad.jsonl"
     bad.write_text("{\n")
     (tmp_path / "empty.jsonl").write_text("")
-    (tmp_path / "table.csv").write_text("id,prompt\n1,hello\n")
+    (tmp_path / "table.txt").write_text("id,prompt\n1,hello\n")
     names = {
         "tmp": tmp_path, "file": scored_file, "few": few, "bad": bad,
-        "empty": tmp_path / "empty.jsonl", "csv": tmp_path / "table.csv",
+        "empty": tmp_path / "empty.jsonl", "table": tmp_path / "table.txt",
+        "list": write(tmp_path / "list.json", [[{"id": 1, "prompt": "hello"}]]),
         "mute": write(tmp_path / "mute.jsonl", [{"id": 1, "prompt": "hello"}]),
         "odd": write(tmp_path / "odd.jsonl", [{"id": 1, "prompt": "hello", "label": ["easy"]}]),
         "said": write(tmp_path / "said.jsonl", [{"id": 1, "prompt": "hello", "label": "easy"}]),

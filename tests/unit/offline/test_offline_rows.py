@@ -79,3 +79,64 @@ def test_what_is_no_file_is_an_error_with_its_name(tmp_path: Path) -> None:
     broken.write_bytes(b"no gzip")
     with pytest.raises(DataError, match=r"broken\.jsonl\.gz"):
         list(read_rows(broken))
+
+
+# -- CSV --------------------------------------------------------------------------------
+
+
+def csv_rows(tmp_path: Path, text: bytes, name: str = "rows.csv") -> list[Row | BadRow]:
+    file = tmp_path / name
+    file.write_bytes(gzip.compress(text) if name.endswith(".gz") else text)
+    return list(read_rows(file))
+
+
+@pytest.mark.parametrize("parted", [b",", b";", b"\t"])
+@pytest.mark.parametrize("name", ["rows.csv", "ROWS.CSV", "rows.csv.gz"])
+def test_a_spreadsheets_rows_are_read(tmp_path: Path, parted: bytes, name: str) -> None:
+    text = (
+        b"\xef\xbb\xbfid,prompt,scores.llama-3.1-8b,scores.large\r\n"
+        b'a,"what, then?\nA. this\nB. that",0.5,1\r\n\r\n'
+        b"b,hi,,0\r\n"
+    )
+    if parted != b",":
+        text = text.replace(b"what, then?", b"what! then?").replace(b",", parted)
+        text = text.replace(b"what! then?", b"what, then?")
+    one, two = csv_rows(tmp_path, text, name)
+    assert isinstance(one, Row)
+    assert isinstance(two, Row)
+    assert (one.id, one.prompt.user) == ("a", "what, then?\nA. this\nB. that")
+    assert one.scores == {"llama-3.1-8b": 0.5, "large": 1.0}
+    assert two.scores == {"large": 0.0}  # an empty cell says nothing
+
+
+def test_a_prompt_in_csv_may_be_long(tmp_path: Path) -> None:
+    (row,) = csv_rows(tmp_path, b"prompt,scores.m\n" + b"x" * 300_000 + b",1\n")
+    assert isinstance(row, Row)
+    assert len(row.prompt.user) == 300_000
+
+
+def test_a_bad_row_of_csv_says_its_line(tmp_path: Path) -> None:
+    rows = csv_rows(tmp_path, b'prompt,scores.m\n"a\nb",1\nhi,five\nho,7\n,1\n')
+    said = [row.error for row in rows if isinstance(row, BadRow)]
+    assert [error.partition(":")[0] for error in said] == ["line 4", "line 5", "line 6"]
+    assert "that of m is none" in said[0]
+    assert "that of m is 7" in said[1]
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        (b"question,score\nhi,1\n", "no column `prompt`"),
+        (b"", "no column `prompt`"),
+        (b"prompt,scores.m\n\xe4rger,1\n", "not UTF-8"),
+    ],
+)
+def test_csv_that_is_none_is_refused_with_a_sentence(tmp_path: Path, text: bytes, why: str) -> None:
+    with pytest.raises(DataError, match=why):
+        csv_rows(tmp_path, text)
+
+
+def test_a_list_of_rows_on_one_line_says_what_to_do() -> None:
+    row = parse(b'[{"id": 1, "prompt": "hi"}]', 1)
+    assert isinstance(row, BadRow)
+    assert "one object a line" in row.error

@@ -283,7 +283,10 @@ def test_a_suggestion_written_elsewhere_names_the_same_files(
         (["{file}", "--quality", "0.9"], "--quality is of --suggest"),
         (["{few}", "--suggest"], "--suggest needs at least 200 rows, not 20"),
         (["{hopeless}", "--suggest"], "huge scores 0 on all of these rows"),
-        (["{many}", "--suggest", "--output", "{tmp}/none/o.yaml"], "can't write"),
+        (["{few}", "--suggest", "--output", "{tmp}/none/o.yaml"], "there is no folder"),
+        (["{many}", "--suggest", "--output", "{tmp}"], "can't write"),
+        (["{file}", "--plot", "{tmp}/none/o.png"], "there is no folder"),
+        (["{many}", "--suggest", "--quality", "1"], "none keeps 100.0% of always huge's"),
     ],
 )
 def test_bad_input_ends_with_a_sentence(
