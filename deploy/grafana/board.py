@@ -65,7 +65,8 @@ ROWS: Final[list[tuple[str, list[Panel]]]] = [
             (
                 "Answers of unknown cost", "Their upstream counted no tokens: they are in no sum.",
                 "stat", "percentunit", 6,
-                [(f"{over_range('router_answers_of_unknown_cost_total')} / "
+                # where each was counted there is no series yet, and that is none and not no data
+                [(f"({over_range('router_answers_of_unknown_cost_total')} or vector(0)) / "
                   f"{over_range('router_answers_total')}", "unknown")],
             ),
             (

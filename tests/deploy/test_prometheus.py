@@ -198,6 +198,20 @@ def test_every_panel_of_the_board_parses(promtool: str, tmp_path: Path) -> None:
     run(promtool, "check", "rules", str(file))
 
 
+def test_where_every_answer_was_counted_none_is_of_unknown_cost(
+    promtool: str, tmp_path: Path
+) -> None:
+    """And not "no data": the counter's series comes with its first answer."""
+    expr = dict(board_exprs())["Answers of unknown cost"]
+    expr = expr.replace("$__range", "5m").replace("$instance", ".*")
+    answers = {"series": 'router_answers_total{instance="a",model="m"}', "values": "0+10x20"}
+    asked = {"expr": expr, "eval_time": "10m", "exp_samples": [{"labels": "{}", "value": 0}]}
+    case = {"interval": "1m", "input_series": [answers], "promql_expr_test": [asked]}
+    file = tmp_path / "unknown.yaml"
+    file.write_text(yaml.safe_dump({"evaluation_interval": "1m", "tests": [case]}))
+    assert "SUCCESS" in run(promtool, "test", "rules", str(file))
+
+
 def test_the_board_is_one_that_grafana_imports() -> None:
     made = orjson.loads(board.FILE.read_bytes())
     assert {"title", "uid", "panels", "schemaVersion", "templating", "time"} <= made.keys()
