@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from sidecar.config import schema
 from sidecar.config.faults import Findings
@@ -25,6 +26,11 @@ def upstream_of(
     whole = next(filter(section.base_url.endswith, paths), None)
     if whole is not None:
         note = f"ends with {whole}, which the sidecar adds: leave it out"
+        found.warn(("upstreams", name, "base_url"), note)
+    elif not urlsplit(section.base_url).path.strip("/"):
+        first = DIALECTS["messages" if section.dialect == "anthropic" else "chat"].path
+        asked = f"{section.base_url.rstrip('/')}{first}"
+        note = f"has no path, so {asked} is what is asked: most APIs begin with /v1"
         found.warn(("upstreams", name, "base_url"), note)
     return UpstreamSpec(
         name=name,

@@ -162,6 +162,15 @@ def test_a_fault_is_one_line_and_no_pattern_of_a_program(tmp_path: Path, name: s
         assert not re.search(r"\^\[|pattern \'|instance of|[Ii]nput should|dictionary|tuple", fault)
 
 
+def test_an_address_without_a_path_is_warned_of(tmp_path: Path) -> None:
+    (warning,) = read(tmp_path, swap("9001/v1", "9001/")).warnings
+    said = "upstreams.local.base_url: has no path, so http://127.0.0.1:9001/chat/completions is"
+    assert said in warning
+    anthropic = swap("9001/v1}", "9001, dialect: anthropic}")
+    (warning,) = read(tmp_path, anthropic).warnings
+    assert "http://127.0.0.1:9001/messages is what is asked" in warning
+
+
 def test_an_address_with_the_path_that_is_added_to_it_is_warned_of(tmp_path: Path) -> None:
     whole = swap("9001/v1", "9001/v1/chat/completions")
     (warning,) = read(tmp_path, whole).warnings
