@@ -208,7 +208,7 @@ class Ledger:
             await self.sync()  # what came while the first of them was under way
         lost = [*self._pending.values()]
         lost += self._sending.amounts.values() if self._sending else []
-        if lost:
+        if any(amount != _NONE for amount in lost):
             log.error(
                 "%.6f USD of spending could not be written and are lost to the budgets",
                 sum(amount.usd for amount in lost),
@@ -239,9 +239,12 @@ class Ledger:
         if not self.reached:
             self.reached = True
             log.warning("the spending store is back: what was counted meanwhile is in it")
-        # a store that lost what it had is told again with the next amount; until then
-        # what was once read stands
+        # a store that lost what it had is told again in the next round; until then what was
+        # once read stands
         known = {key: amount for key, amount in self._totals.items() if key in keys}
+        for key, amount in known.items():
+            if _forgotten(amount, found.get(key, _NONE)):
+                self._pending.setdefault(key, _NONE)
         self._sending = None
         self._totals = {**known, **{k: max(known.get(k, _NONE), a) for k, a in found.items()}}
         self._warned = {key for key in self._warned if key.period in current}
@@ -342,6 +345,11 @@ def _counted(model: str, usage: Usage, snapshot: Snapshot) -> Amount | None:
     if usd is None:
         return None
     return Amount(usd, (usage.input_tokens or 0) + (usage.output_tokens or 0))
+
+
+def _forgotten(known: Amount, kept: Amount) -> bool:
+    """Whether a store has less than it once had, but for the last digits of its sums."""
+    return kept.tokens < known.tokens or kept.usd < known.usd * (1 - 1e-9)
 
 
 def _share(budget: Budget, spent: Amount) -> float:

@@ -130,12 +130,15 @@ class SqliteStore:
             run("BEGIN IMMEDIATE")
             try:
                 for key, amount in batch.amounts.items():
+                    floor = batch.floors.get(key, Amount())
                     run(
-                        "INSERT INTO spending VALUES (?, ?, ?, ?, ?) "
-                        "ON CONFLICT DO UPDATE SET usd = usd + excluded.usd, "
-                        "tokens = tokens + excluded.tokens",
-                        (key.period, key.budget, key.subject, amount.usd, amount.tokens),
-                    )
+                        "INSERT INTO spending VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE "
+                        "SET usd = max(usd, ?) + ?, tokens = max(tokens, ?) + ?",
+                        (
+                            key.period, key.budget, key.subject, *floor.plus(amount),
+                            floor.usd, amount.usd, floor.tokens, amount.tokens,
+                        ),
+                    )  # fmt: skip
                 run("COMMIT")
             except BaseException:
                 with contextlib.suppress(sqlite3.Error):

@@ -410,3 +410,50 @@ async def test_a_server_killed_in_mid_run_stops_no_traffic_and_loses_no_spending
         assert row["usd"] == pytest.approx(0.08)  # eight answers, before and after
         assert verdicts(book, snap, by()) == [("all", "cheapest")]
         await book.close()
+
+
+async def test_a_server_that_comes_back_empty_is_told_of_those_who_spend_no_more(
+    server: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Who is refused adds nothing, and must not be let in again by a sidecar that starts now."""
+    snap = over(each={"per": "tenant", "period": "day", "usd": 0.01, "at_limit": "refuse"})
+    settings = Redis(url=server.url, timeout_s=0.5)
+    old = ledger(RedisStore(settings, None), snap)
+    await old.start()
+    old.charge(by("acme"), DECIDED, answer(), snap)
+    await old.sync()
+    await server.kill()
+    await old.sync()
+    await server.start()
+    for _ in range(3):
+        await old.sync()
+    late = ledger(RedisStore(settings, None), snap)
+    await late.start()
+    assert verdicts(late, snap, by("acme")) == [("each", "refuse")]
+    for book in (old, late):
+        await book.sync()
+        (row,) = book.table()[0]["subjects"]
+        assert row["usd"] == pytest.approx(0.01)
+        assert row["tokens"] == 1000
+        await book.close()
+    assert "are lost" not in caplog.text
+
+
+async def test_a_file_that_lost_what_it_had_is_told_again_too(tmp_path: Path) -> None:
+    snap = over(all={"per": "all", "period": "day", "usd": 0.01})
+    book = ledger(SqliteStore(tmp_path / "spending.sqlite"), snap)
+    await book.start()
+    book.charge(by(), DECIDED, answer(), snap)
+    await book.sync()
+    with sqlite3.connect(tmp_path / "spending.sqlite") as other:
+        other.execute("DELETE FROM spending")
+    other.close()
+    book.charge(by(), DECIDED, answer(), snap)
+    for _ in range(3):
+        await book.sync()
+    late = ledger(SqliteStore(tmp_path / "spending.sqlite"), snap)
+    await late.start()
+    for each in (book, late):
+        (row,) = each.table()[0]["subjects"]
+        assert row["usd"] == pytest.approx(0.02)
+        await each.close()
