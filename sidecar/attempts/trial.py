@@ -7,6 +7,7 @@ failed, the latest refusal is kept, for when nobody answers, and why each did.
 
 from __future__ import annotations
 
+import logging
 import re
 import time
 from dataclasses import replace
@@ -15,13 +16,16 @@ from typing import Final
 from sidecar.attempts.attempt import Attempt, Step, ask
 from sidecar.clock import Deadlines
 from sidecar.config.schema import Cascade
+from sidecar.config.snapshot import UpstreamSpec
 from sidecar.decide.answer_check import fault
 from sidecar.dialects.answers import said
 from sidecar.errors import UpstreamBroken, UpstreamError, UpstreamsFailed
 from sidecar.tap import BlindTap
 from sidecar.types import Call, Failure, Usage
 from sidecar.upstream.base import Upstreams
-from sidecar.upstream.health import Health, retry_after
+from sidecar.upstream.health import Health, Replica, retry_after
+
+log = logging.getLogger("sidecar.upstream")
 
 _RETRIED: Final = frozenset({408, 429})  # and 500 up
 # A whole answer that is an error, whatever its status says: some gateways have sent their
@@ -97,7 +101,7 @@ class Trial:
             )
         except UpstreamError as exc:
             health.ended(replica)
-            health.failed(replica, time.monotonic())
+            self._note_failure(spec, replica, str(exc))
             self._fault = exc
             self.failures.append(Failure(model.name, str(exc)))
             return None
@@ -107,16 +111,27 @@ class Trial:
         status = attempt.response.status
         failed = attempt.ended and status < 300 and _ERROR.match(attempt.held) is not None
         if status < 500 and status not in _RETRIED and not failed:
+            if replica.rest_s:
+                log.info("%s at %s answers again", spec.name, spec.base_url)
             health.answered(replica)
             self.drop_refusal()
             return attempt
         wait_s = retry_after(attempt.head.retry_after, time.time())
-        health.failed(replica, time.monotonic(), wait_s)
+        why = f"an error with status {status}" if failed else f"status {status}"
+        self._note_failure(spec, replica, why, wait_s)
         self.drop_refusal()
         self._refusal, self._refused_at = attempt, len(self.failures)
-        why = f"an error with status {status}" if failed else f"status {status}"
         self.failures.append(Failure(model.name, why))
         return None
+
+    def _note_failure(
+        self, spec: UpstreamSpec, replica: Replica, why: str, wait_s: float | None = None
+    ) -> None:
+        """Count it for the breaker; what opens one is said once, until it answers again."""
+        rested = replica.rest_s
+        self._health.failed(replica, time.monotonic(), wait_s)
+        if replica.rest_s and not rested:
+            log.warning("%s at %s keeps failing, the last: %s", spec.name, spec.base_url, why)
 
     async def checked(self, attempt: Attempt, rules: Cascade) -> Attempt | None:
         """The answer, held until it is whole and has passed its check; None if it did not.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import aiohttp
@@ -72,3 +73,19 @@ async def test_with_every_breaker_open_the_upstream_is_asked_all_the_same(
         assert (await ask(sidecar, "small"))[0] == 503
     upstream.script = answer()
     assert await ask(sidecar, "small") == (200, "small", "explicit")
+
+
+async def test_an_upstream_that_keeps_failing_and_one_that_is_back_are_said_once(
+    start: Start, upstream: RawUpstream, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "sidecar.upstream")
+    sidecar = await start(config_for(upstream.url))
+    upstream.script = raw()
+    for _ in range(9):
+        assert (await ask(sidecar, "small"))[0] == 502
+    upstream.script = answer()
+    for _ in range(3):
+        assert (await ask(sidecar, "small"))[0] == 200
+    failing, back = [r.getMessage() for r in caplog.records if r.name == "sidecar.upstream"]
+    assert failing.startswith(f"local at {upstream.url} keeps failing, the last: ")
+    assert back == f"local at {upstream.url} answers again"
