@@ -93,7 +93,12 @@ def figures(total: Registry, snapshot: Snapshot) -> dict[str, Any]:
             count for (_, status, ended), count in answers.items() if _bad(status, ended)
         ),
         "hang_ups": sum(count for (_, _, ended), count in answers.items() if ended == "hang-up"),
-        "refused": _sum(total, "router_refused"),
+        # a request that no candidate answered is a failed answer already
+        "refused": sum(
+            count
+            for (_, code), count in total.values("router_refused").items()
+            if not code.startswith("upstream_")
+        ),
         "fallbacks": _sum(total, "router_fallbacks"),
         "attempts_failed": _sum(total, "router_attempts_failed"),
         "cost_usd": _sum(total, "router_cost_usd"),

@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from sidecar.runtime import Mode
 from tests.conftest import Running, Start
-from tests.support.raw_upstream import DONE, LAST_CHUNK, STREAM_HEAD, RawUpstream, chunk, event
+from tests.support.raw_upstream import DONE, LAST_CHUNK, STREAM_HEAD, RawUpstream, chunk, event, raw
 from tests.support.wire import Reply, Wire, chat, exchange, post
 
 
@@ -381,3 +381,13 @@ async def test_probes_and_metrics_on_their_own_address_and_no_control(
     assert sidecar.app.runtime.snapshot.generation == 1
     sidecar.app.runtime.mode = Mode.DRAINING
     assert (await exchange(probes, post(b"", path="/readyz", method="GET"))).status == 503
+
+
+async def test_what_no_candidate_answered_is_a_failed_answer_and_is_not_refused_too(
+    sidecar: Running, upstream: RawUpstream
+) -> None:
+    upstream.script = raw()  # closes without a word
+    assert (await ask(sidecar, model="small")).status == 502
+    assert (await ask(sidecar, model="nobody")).status == 404
+    figures = (await admin(sidecar, "GET", "/admin/live")).json["figures"]
+    assert (figures["failed"], figures["refused"]) == (1, 1)
