@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Final
 
 from sidecar.dialects.base import Asked, text_bound
@@ -52,7 +53,8 @@ class CompletionsDialect(Completion):
         # of `best_of` drafts all are charged for; a stream has none but those it sends
         drafts = 0 if body.get("stream") is True else body.get("best_of") or 0
         tally.choices = max(1, body.get("n") or 1, drafts) * prompts(body.get("prompt"))
-        return tally.asked(body, body.get("max_tokens"))
+        asked = tally.asked(body, body.get("max_tokens"))
+        return replace(asked, tokens=tokens_of(body.get("prompt")))
 
 
 def prompt_text(prompt: object, where: str) -> str:
@@ -74,6 +76,13 @@ def prompts(prompt: object) -> int:
     if isinstance(prompt, list) and isinstance(prompt[0], str | list):
         return len(prompt)
     return 1
+
+
+def tokens_of(prompt: object) -> int | None:
+    """How many tokens a prompt is, or several together, that came as tokens; None for text."""
+    if not isinstance(prompt, list) or isinstance(prompt[0], str):
+        return None
+    return sum(len(each) if isinstance(each, list) else 1 for each in prompt)
 
 
 def largest(prompt: object) -> int | None:

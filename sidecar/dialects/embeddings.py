@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Final
 
 from sidecar.dialects.base import Asked, Event
-from sidecar.dialects.completions import largest, prompt_text
+from sidecar.dialects.completions import largest, prompt_text, tokens_of
 from sidecar.dialects.openai import OpenAI, answer_usage
 from sidecar.dialects.reading import INTEGER, STRING, Tally, Types, check, count
 from sidecar.types import Usage
@@ -28,7 +29,8 @@ class EmbeddingsDialect(OpenAI):
         tally.say("user", prompt_text(body.get("input"), "input"))
         tally.messages = 1
         tally.largest_tokens = largest(body.get("input"))
-        return tally.asked(body, 0, stream=False)
+        asked = tally.asked(body, 0, stream=False)
+        return replace(asked, tokens=tokens_of(body.get("input")))
 
     def event(self, data: bytes) -> Event:
         return Event()

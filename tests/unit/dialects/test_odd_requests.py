@@ -329,3 +329,18 @@ def test_every_event_of_the_messages_api_is_what_it_is_taken_for() -> None:
     assert not any(said.error for said in found.values())
     tells = DIALECTS["messages"].tells
     assert all(tells(b'{"type":"%s"}' % kind.encode()) for kind in found if "message" in kind)
+
+
+@pytest.mark.parametrize(("dialect", "key"), [("completions", "prompt"), ("embeddings", "input")])
+@pytest.mark.parametrize("token", [1, 150_000])
+def test_a_prompt_that_is_tokens_is_as_long_as_it_has_tokens(
+    dialect: str, key: str, token: int
+) -> None:
+    """Its bytes say nothing: a token of one digit takes two of them, one of six takes eight."""
+    for value, tokens in (([token] * 300, 300), ([[token] * 100, [token] * 200], 300)):
+        asked = read(dialect, **{key: value})
+        found = input_bound(len(orjson.dumps(value)), asked)
+        assert tokens <= found
+        assert 0.75 * found == pytest.approx(tokens, abs=1)  # as it is priced
+    assert read(dialect, **{key: ["one", "two"]}).tokens is None
+    assert read(dialect, **{key: "one"}).tokens is None
