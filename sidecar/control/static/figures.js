@@ -84,7 +84,7 @@ export class Figures {
     const p50 = quantile(0.5, bounds, counts);
     write("k-p99", p99 === null ? "–" : within(p99, bounds));
     const late = this.lately(now, bounds, counts);
-    write("k-p50", p50 === null ? `deadline ${ms(state.deadline_ms)}` : `since the start, median ${within(p50, bounds)}${late === null ? "" : ` · last minute ${within(late, bounds)}`}`);
+    write("k-p50", p50 === null ? `deadline ${state.deadline_ms} ms` : `since the start, median ${within(p50, bounds)}${late === null ? "" : ` · last minute ${within(late, bounds)}`}`);
     at("k-p99").classList.toggle("trouble", p99 !== null && p99 * 1000 > state.deadline_ms);
     const share = f.answers ? f.failed / f.answers : 0;
     write("k-failed", f.answers ? percent(share) : "–");
