@@ -60,8 +60,10 @@ def described(snapshot: Snapshot) -> Iterator[tuple[str, ...]]:
     """What each route will do, in words under :data:`_TITLES`; an arm of a split is a row."""
     for route in snapshot.routes.values():
         yield _row(route, snapshot, route.name)
+        taken = 0.0
         for arm in route.arms:
-            yield _row(arm.route, snapshot, f"  arm {arm.name}, up to {arm.upto:.0%}")
+            yield _row(arm.route, snapshot, f"  arm {arm.name}, {arm.upto - taken:.0%}")
+            taken = arm.upto
 
 
 def _row(route: RouteSpec, snapshot: Snapshot, name: str) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+_TELLS = 0.55  # AUC: below it the encoder ranks prompts hardly better than a draw
 _FORM = 'rows have no scores, such as "scores": {"NAME": 1.0}, or in CSV a column scores.NAME'
 
 
@@ -18,7 +19,10 @@ def register(subparsers: Any) -> None:
         "say of held-out rows how well they rank (AUC) and how true they are (calibration error).",
     )
     command.add_argument(
-        "input", type=Path, metavar="SCORED.jsonl", help="a JSON object a line, or CSV; .gz is read too"
+        "input",
+        type=Path,
+        metavar="SCORED.jsonl",
+        help="a JSON object a line, or CSV; .gz is read too",
     )
     command.add_argument(
         "--model", action="append", required=True, metavar="NAME",
@@ -94,6 +98,12 @@ def run(args: argparse.Namespace) -> int:
             f"{name}: {fit['rows']} rows, mean score {fit['strength']:.3f}, "
             f"held-out AUC {auc}, calibration error {fit['held_out_ece']:.3f}"
         )
+        if fit["held_out_auc"] is not None and fit["held_out_auc"] < _TELLS:
+            print(
+                f"{name}: of which prompts it answers the encoder tells little here (an AUC of 0.5 "
+                "is none): route to it by rules, or score more prompts",
+                file=sys.stderr,
+            )
     print(
         f"wrote {args.output}: name it as `abilities` in the configuration, and "
         f"{', '.join(names)} as the `ability` of a model",

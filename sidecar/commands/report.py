@@ -7,11 +7,14 @@ import json
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from sidecar.commands import terminal
 from sidecar.commands.terminal import plain
+from sidecar.config.schema.experiments import CONTROL
 from sidecar.errors import DataError
+
+_MEASURED: Final = ("cost_usd", "chance", "score")  # of an arm, with an interval
 
 
 def register(subparsers: Any) -> None:
@@ -117,14 +120,21 @@ def _trials(console: Any, report: dict[str, Any]) -> None:
     from rich.table import Table  # noqa: PLC0415
 
     for name, row in report["shadows"].items():
-        share = row["saved_share"]
+        share, chance = row["saved_share"], row["chance"]["mean"]
+        live, same = row["chance_live"]["mean"], row["same_model"]["share"]
         console.print(
             f"shadow {plain(name)}: {row['requests']} requests, "
             f"{row['shadow_usd']:.4f} in place of {row['cost_usd']:.4f} USD"
             + (f" ([bold]{share:.1%}[/] saved)" if share is not None else "")
-            + f", chance {_said(row['chance']['mean'])} in place of "
-            f"{_said(row['chance_live']['mean'])}, {row['undecided']} undecided"
+            + (f", the same model for {same:.1%}" if same is not None else "")
+            + (f", chance {chance:.3f}" if chance is not None else "")
+            + (f" in place of {live:.3f}" if chance is not None and live is not None else "")
         )
+        if row["undecided"]:
+            console.print(
+                f"  {row['undecided']} of them undecided and in no sum: there was no reading when "
+                "the answer was over, or no model for it"
+            )
     for route, arms in report["arms"].items():
         title = f"arms of {plain(route)} (mean and 95 % interval)"
         table = Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0))
@@ -134,16 +144,33 @@ def _trials(console: Any, report: dict[str, Any]) -> None:
             table.add_row(
                 plain(name),
                 str(arm["requests"]),
-                *(_interval(arm[key]) for key in ("cost_usd", "chance", "score")),
-                _interval({**arm["failed_share"], "mean": arm["failed_share"]["share"]}),
+                *(_interval(arm[key]) for key in _MEASURED),
+                _percents(arm["failed_share"]),
             )
         console.print()
         console.print(table)
+        if CONTROL in arms and len(arms) > 1:
+            console.print(_beside_control(arms))
     drift = report["drift"]
     if drift is not None:
         said = ", ".join(f"{signal} {value:.2f}" for signal, value in drift["psi"].items())
         alarm = f" [bold red]look at: {', '.join(drift['alarms'])}[/]" if drift["alarms"] else ""
         console.print(f"drift of the last {drift['window']} requests (PSI): {said}{alarm}")
+
+
+def _beside_control(arms: dict[str, Any]) -> Any:
+    """By how much each arm is above ``control``, as a table."""
+    from rich.table import Table  # noqa: PLC0415
+
+    title = "above control (difference and 95 % interval: with 0 in it, it may be chance)"
+    table = Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0))
+    for column in ("", "USD a request", "chance", "score"):
+        table.add_column(column, justify="right" if column else "left")
+    for name, arm in arms.items():
+        if name != CONTROL:
+            control = arms[CONTROL]
+            table.add_row(plain(name), *(_difference(arm[k], control[k]) for k in _MEASURED))
+    return table
 
 
 def _moment(said: str) -> str:
@@ -152,6 +179,21 @@ def _moment(said: str) -> str:
 
 def _said(value: float | None) -> str:
     return "" if value is None else f"{value:.3f}"
+
+
+def _difference(figure: dict[str, Any], control: dict[str, Any]) -> str:
+    if figure["mean"] is None or control["mean"] is None:
+        return ""
+    ends = figure["against_control"]
+    found = f"{figure['mean'] - control['mean']:+.4g}"
+    return found + (f" ({ends[0]:+.4g} to {ends[1]:+.4g})" if ends else "")
+
+
+def _percents(share: dict[str, Any]) -> str:
+    if share["share"] is None:
+        return ""
+    low, high = share["interval"]
+    return f"{share['share']:.1%} ({low:.1%} to {high:.1%})"
 
 
 def _interval(figure: dict[str, Any]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import socket
 from pathlib import Path
 from typing import Any
@@ -219,3 +220,19 @@ def test_bad_input_ends_with_a_sentence(
     }  # fmt: skip
     assert main([part.format(**names) for part in command]) == 1
     assert message in capsys.readouterr().err
+
+
+def test_fit_says_where_the_encoder_tells_little_of_a_model(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rng = random.Random(0)
+    rows: list[dict[str, Any]] = [
+        {**row, "scores": {"dice": float(rng.random() < 0.5), "tiny": row["scores"]["tiny"]}}
+        for row in scored(160)
+    ]
+    file = write(tmp_path / "rows.jsonl", rows)
+    names = ["--model", "dice", "--model", "tiny"]
+    assert main(["fit", str(file), *names, "--output", str(tmp_path / "a.json")]) == 0
+    said = capsys.readouterr().err
+    assert "dice: of which prompts it answers the encoder tells little" in said
+    assert "tiny: of which" not in said

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import random
+import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import orjson
 import pytest
 
+from sidecar.cli import main
 from sidecar.offline.intervals import bootstrap, difference, wilson
 from sidecar.offline.report import summed
 
@@ -59,6 +62,33 @@ def test_a_shadow_is_priced_over_the_same_tokens() -> None:
     assert said["shadow_usd"] == pytest.approx(0.002)
     assert said["saved_share"] == pytest.approx(0.8)
     assert said["same_model"]["share"] == 0.0
+
+
+def test_who_reads_only_the_terminal_is_told_what_is_known_and_no_more(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The arms beside control, a share that failed in per cent, a shadow of a route that has
+    no chances, and what could not be decided."""
+    rng = random.Random(2)
+    shadow = {"route": "auto", "model": "small", "reason": "policy", "p": 0.7, "cost_usd": 0.0005}
+    late = {**shadow, "reason": "deadline"}
+    lines = [row(n, route="prod", candidates=[], shadow=shadow) for n in range(6)]
+    lines += [row(n, route="prod", candidates=[], shadow=late) for n in range(4)]
+    for number in range(600):
+        arm = "bold" if number % 2 else "control"
+        cost = rng.gauss(0.001 if arm == "bold" else 0.003, 0.0005)
+        lines.append(row(number, arm=arm, cost_usd=cost))
+    log = tmp_path / "log.jsonl"
+    log.write_bytes(b"\n".join(lines))
+    assert main(["report", str(log)]) == 0
+    said = capsys.readouterr().out
+    assert "(50.0% saved), the same model for 100.0%, chance 0.700\n" in said
+    assert "4 of them undecided" in said
+    assert "0.0% (0.0% to 1.3%)" in said
+    (beside,) = re.findall(r"^bold +(-0\.00\S+) \((-0\.00\S+) to (-0\.00\S+)\)", said, re.M)
+    mean, low, high = map(float, beside)
+    assert low < mean < high < 0
+    assert mean == pytest.approx(-0.002, rel=0.1)
 
 
 def test_quality_and_suspicion_are_told_by_tenant() -> None:
