@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from ipaddress import ip_address
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
@@ -39,6 +40,8 @@ _KEYS: Final = sorted(
         for field in section.model_fields
     }
 )
+# What whoever reaches a port may do where it asks for no token.
+_OPEN: Final = {"listen": "spend at your upstreams", "admin": "control the sidecar"}
 # A model about which only its price is known is taken to be as able as a model
 # of that price class in the catalogue: (USD per million output tokens, whose).
 _PRICE_CLASSES: Final = (
@@ -82,6 +85,15 @@ def _unpriced(document: yamlfile.Document) -> list[str]:
         for name, model in models.items()
         if isinstance(model, dict) and "price" not in model
     ]
+
+
+def beyond(address: str) -> bool:
+    """Whether an address to listen on is certain to be reached from other machines."""
+    host = address.rpartition(":")[0].strip("[]")
+    try:
+        return not ip_address(host).is_loopback
+    except ValueError:  # a name, which may be this machine's own, or a Unix socket
+        return False
 
 
 class _Compiler:
@@ -187,6 +199,12 @@ class _Compiler:
                     (key,), f"the same address as {taken[address]}: give it a port of its own"
                 )
             taken.setdefault(address, key)
+        for key, may in _OPEN.items():
+            if getattr(self.config, f"{key}_token_env") is None and beyond(
+                getattr(self.config, key)
+            ):
+                note = f"others than this machine reach it, and without {key}_token_env they {may}"
+                self.warn((key,), note)
 
     def tracing(self) -> None:
         """The collector's headers must be there; they are read where spans are sent."""

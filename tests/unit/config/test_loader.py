@@ -162,6 +162,29 @@ def test_a_fault_is_one_line_and_no_pattern_of_a_program(tmp_path: Path, name: s
         assert not re.search(r"\^\[|pattern \'|instance of|[Ii]nput should|dictionary|tuple", fault)
 
 
+@pytest.mark.parametrize(
+    ("added", "told"),
+    [
+        ("listen: 0.0.0.0:8080\n", ["8: listen: others than this machine reach it"]),
+        ("listen: '[::]:8080'\n", ["8: listen: others than this machine reach it"]),
+        (
+            "listen: 10.0.0.1:8080\nadmin: 10.0.0.1:9090\n",
+            ["without listen_token_env they spend", "without admin_token_env they control"],
+        ),
+        ("listen: 0.0.0.0:8080\nlisten_token_env: TOKEN\n", []),
+        ("listen: 127.0.0.1:1\nadmin: '[::1]:2'\nprobes: 0.0.0.0:3\n", []),
+        ("listen: unix:/run/a.sock\nadmin: localhost:2\n", []),
+    ],
+)
+def test_a_port_that_others_reach_without_a_token_is_warned_of(
+    tmp_path: Path, added: str, told: list[str]
+) -> None:
+    warnings = read(tmp_path, SHORT + added, TOKEN="x").warnings
+    assert len(warnings) == len(told)
+    for warning, said in zip(warnings, told, strict=True):
+        assert said in warning
+
+
 def test_an_address_without_a_path_is_warned_of(tmp_path: Path) -> None:
     (warning,) = read(tmp_path, swap("9001/v1", "9001/")).warnings
     said = "upstreams.local.base_url: has no path, so http://127.0.0.1:9001/chat/completions is"
