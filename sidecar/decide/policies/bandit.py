@@ -9,12 +9,8 @@ little is known is drawn high now and then, and so is tried; the scores that com
 
 from __future__ import annotations
 
-from typing import Final
-
 from sidecar.decide.policies.base import Choice, Situation, cheapest_within, dearest_first
-from sidecar.types import Words
-
-_SAID: Final = 3  # models whose draws the reason tells
+from sidecar.decide.policies.told import with_chances
 
 
 def pick(situation: Situation) -> Choice:
@@ -26,12 +22,5 @@ def pick(situation: Situation) -> Choice:
     if drawn is None:
         return cheapest_within(situation, candidates)
     choice = cheapest_within(situation, candidates, drawn)
-    said = Words(_as_drawn, (choice.why, choice.order[:_SAID], tuple(names), tuple(drawn)))
+    said = with_chances(choice.why, "as drawn", candidates, drawn, choice.order)
     return Choice(choice.order, said)
-
-
-def _as_drawn(
-    why: Words, first: tuple[str, ...], names: tuple[str, ...], drawn: tuple[float, ...]
-) -> str:
-    by_name = dict(zip(names, drawn, strict=True))
-    return f"{why}, as drawn: {', '.join(f'{name} {by_name[name]:.3f}' for name in first)}"

@@ -16,18 +16,18 @@ import numpy as np
 
 from sidecar.decide.policies.base import Choice, Situation, cheapest_within, dearest_first
 from sidecar.decide.policies.similarity import estimates, own_chances
+from sidecar.decide.policies.told import with_chances
 from sidecar.stack import Votes
-from sidecar.types import Words
 
 
 def pick(situation: Situation) -> Choice:
     if situation.lost or situation.route.stack is None:
         return dearest_first(situation.candidates)
-    abilities = situation.candidates.abilities
-    chances = situation.route.stack.probabilities(abilities, votes(situation))
-    choice = cheapest_within(situation, situation.candidates, chances)
-    why = Words("%s, by the stack (best %.3f)", (choice.why, max(chances)))
-    return Choice(choice.order, why)
+    candidates = situation.candidates
+    chances = situation.route.stack.probabilities(candidates.abilities, votes(situation))
+    choice = cheapest_within(situation, candidates, chances)
+    said = with_chances(choice.why, "by the stack", candidates, chances, choice.order)
+    return Choice(choice.order, said)
 
 
 def votes(situation: Situation) -> Votes:

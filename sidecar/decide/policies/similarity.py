@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sidecar.decide.policies.base import Choice, Situation, cheapest_within, dearest_first
+from sidecar.decide.policies.told import with_chances
 from sidecar.types import Words
 
 Array = NDArray[np.float64]
@@ -23,8 +24,11 @@ def pick(situation: Situation) -> Choice:
     if situation.lost:
         return dearest_first(situation.candidates)
     found, weight = estimates(situation, own_chances(situation))
-    choice = cheapest_within(situation, situation.candidates, found.tolist())
-    return Choice(choice.order, Words("%s, by neighbours that weigh %.1f", (choice.why, weight)))
+    candidates, chances = situation.candidates, found.tolist()
+    choice = cheapest_within(situation, candidates, chances)
+    why = Words("%s, by neighbours that weigh %.1f", (choice.why, weight))
+    said = with_chances(why, "and the encoder", candidates, chances, choice.order)
+    return Choice(choice.order, said)
 
 
 def own_chances(situation: Situation) -> Array:

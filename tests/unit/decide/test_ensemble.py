@@ -45,7 +45,9 @@ def test_weights_move_a_models_chance() -> None:
     assert decide(stacked(cheap=sure)).model == "cheap"
     doubted = Weights(slope=TRUST, shift=-5.0)
     assert decide(stacked(cheap=doubted), cheap=0.85).model == "dear"
-    assert "by the stack" in decide(stacked(cheap=sure)).steps[-1].verdict
+    assert "by the stack: cheap 0.996, dear 0.900" in str(
+        decide(stacked(cheap=sure)).steps[-1].verdict
+    )
 
 
 def test_every_vote_is_heard_where_its_weight_says_so() -> None:
