@@ -65,6 +65,7 @@ async def handle(received: Received, answer: Downstream, runtime: Runtime, clock
     shadow = None if route is None else shadowed(call, features, decision, snapshot, runtime)
     failures: list[Failure] = []  # what came to nothing so far, should the caller leave now
     outcome: Callable[[], Outcome] = partial(unanswered, decision, clock, failures)
+    relay: Relay | None = None
     try:
         attempt = await runtime.dispatcher.dispatch(call, decision, snapshot, failures)
         clock.lap("upstream")
@@ -88,7 +89,7 @@ async def handle(received: Received, answer: Downstream, runtime: Runtime, clock
             price = snapshot.models[decision.model].price.output
             flip = runtime.suspicion.notice(call, features, decision, price)
         over = record(call, decision, how, snapshot, clock, shadow=what_if, flip=flip)
-        _note(over, traced, runtime)
+        _note(over, traced, runtime, relay)
         try:
             runtime.remember(call, decision, how, snapshot)
         except Exception as exc:  # what is not remembered must not cost the answer
@@ -114,13 +115,13 @@ def again(
     return record(call, decision, how, snapshot, clock)
 
 
-def _note(over: Record, traced: Trace | None, runtime: Runtime) -> None:
+def _note(over: Record, traced: Trace | None, runtime: Runtime, relay: Relay | None = None) -> None:
     """Write down a request that is over, wherever one is written down."""
     runtime.recent.note(over)
     if runtime.decisions is not None:
         runtime.decisions.write(entry(over))
     if traced is not None and runtime.tracer is not None:
-        runtime.tracer.end(traced, over)
+        runtime.tracer.end(traced, over, relay.told() if relay is not None else ())
 
 
 def unanswered(

@@ -123,6 +123,10 @@ class Relay:
         except HangUp:
             self._ended = "hang-up"
 
+    def told(self) -> list[bytes]:
+        """What of the answer says which model gave it and why it ended, for who traces it."""
+        return self._attempt.tap.told()
+
     def outcome(self) -> Outcome:
         """How it went, as far as it went."""
         attempt = self._attempt

@@ -18,6 +18,8 @@ from sidecar.types import Usage
 
 _WHOLE_ANSWER: Final = 1 << 20  # of a longer unstreamed answer only the end is read
 _TAIL: Final = 1 << 14  # bytes of it
+_ENDS: Final = 8  # events of a stream, its first and those that end or count it, kept for spans
+_SMALL: Final = 1 << 12  # bytes of an event that is worth keeping while its stream goes on
 _ANY_HEADER: Final = 32 + zlib.MAX_WBITS  # zlib's own word for: gzip's or zlib's, by the bytes
 _MOST_UNPACKED: Final = 1 << 22  # bytes, of one piece
 
@@ -37,6 +39,7 @@ class StreamTap:
         self.error = False  # the upstream sent an error in band
         self._usage = Usage()
         self._answer_id = ""
+        self._told: list[bytes] = []  # its first event, and those that end or count it
 
     @property
     def whole(self) -> bool:
@@ -68,6 +71,13 @@ class StreamTap:
             if self.content and not tells(data):
                 continue
             event = self._dialect.event(data)
+            told = self._told
+            if event.finished or event.done or event.usage is not None:
+                if len(told) == _ENDS:  # some count in every event: the first and the latest
+                    del told[1]
+                told.append(data)
+            elif not told and len(data) < _SMALL:
+                told.append(data)
             self.content = self.content or event.content
             self._whole = self._whole or self._ends(event)
             self._finished |= event.finished
@@ -100,6 +110,10 @@ class StreamTap:
 
     def usage(self) -> Usage:
         return self._usage
+
+    def told(self) -> list[bytes]:
+        """What of the answer says which model gave it and why it ended."""
+        return self._told
 
     def answer_id(self) -> str:
         return self._answer_id
@@ -155,6 +169,9 @@ class AnswerTap:
             return Usage() if found is None else self._dialect.usage(found)
         return self._dialect.usage(b"".join(self._chunks)) if self._chunks else Usage()
 
+    def told(self) -> list[bytes]:
+        return [b"".join(self._chunks)] if self._chunks else []
+
     def answer_id(self) -> str:
         return self._dialect.answer_id(b"".join(self._chunks)) if self._chunks else ""
 
@@ -175,6 +192,9 @@ class BlindTap:
 
     def usage(self) -> Usage:
         return Usage()
+
+    def told(self) -> list[bytes]:
+        return []
 
     def answer_id(self) -> str:
         return ""
@@ -215,6 +235,9 @@ class UnpackingTap(BlindTap):
 
     def usage(self) -> Usage:
         return self._inner.usage()
+
+    def told(self) -> list[bytes]:
+        return self._inner.told()
 
     def answer_id(self) -> str:
         return self._inner.answer_id()

@@ -32,6 +32,7 @@ from sidecar.account import Record
 from sidecar.config.schema import Tracing
 from sidecar.dialects import DIALECTS
 from sidecar.errors import SidecarError, trace
+from sidecar.observe.told import model_and_reasons
 from sidecar.parse import Received
 
 if TYPE_CHECKING:
@@ -162,14 +163,17 @@ class Tracer:
         head = replace(received.head, passed=replace(passed, plain=plain))
         return traced, replace(received, head=head)
 
-    def end(self, traced: Trace, over: Record) -> None:
-        """Queue the spans of a request that is over; whatever fails here is no request's fault."""
+    def end(self, traced: Trace, over: Record, told: Sequence[bytes] = ()) -> None:
+        """Queue the spans of a request that is over; whatever fails here is no request's fault.
+
+        ``told`` is what of its answer :func:`~sidecar.observe.told.model_and_reasons` reads.
+        """
         try:
-            self._spans(traced, over)
+            self._spans(traced, over, told)
         except Exception as exc:
             log.error("spans were lost: %s", trace(exc))
 
-    def _spans(self, traced: Trace, over: Record) -> None:
+    def _spans(self, traced: Trace, over: Record, told: Sequence[bytes]) -> None:
         """The request's own span, its stages', the upstream call's."""
         from opentelemetry import trace as otel  # noqa: PLC0415
 
@@ -192,14 +196,16 @@ class Tracer:
                 span.end(at)
         ends = [root]
         if outcome.attempts:  # else the answer was kept, and no upstream was asked
-            ends.insert(0, self._call(traced, over, inside, at))
+            ends.insert(0, self._call(traced, over, told, inside, at))
         for span in ends:
             if _failed(over, span is root):
                 span.set_attribute("error.type", _fault(over))
                 span.set_status(otel.Status(otel.StatusCode.ERROR))
             span.end(ended)
 
-    def _call(self, traced: Trace, over: Record, inside: Context, at: int) -> Span:
+    def _call(
+        self, traced: Trace, over: Record, told: Sequence[bytes], inside: Context, at: int
+    ) -> Span:
         """The span of the upstream call, whose id the upstream was told."""
         from opentelemetry import trace as otel  # noqa: PLC0415
 
@@ -209,7 +215,7 @@ class Tracer:
             f"{_OPERATIONS[over.dialect]} {model.upstream_model}",
             context=inside,
             kind=otel.SpanKind.CLIENT,
-            attributes=_upstream(over),
+            attributes=_upstream(over, told),
             start_time=at,
         )
 
@@ -288,10 +294,11 @@ def _request(over: Record) -> dict[str, AttributeValue]:
     return {name: value for name, value in about.items() if value is not None}
 
 
-def _upstream(over: Record) -> dict[str, AttributeValue]:
+def _upstream(over: Record, told: Sequence[bytes]) -> dict[str, AttributeValue]:
     """What is said of the call of a model, in the words of the GenAI conventions."""
     outcome, usage = over.outcome, over.outcome.usage
     model = over.snapshot.models[outcome.model]
+    named, reasons = model_and_reasons(told)
     where = urlsplit(outcome.base_url or model.upstream.base_url)
     first = outcome.first_byte_ms
     if first is not None:  # counted from the request; the call began once it was decided
@@ -302,6 +309,8 @@ def _upstream(over: Record) -> dict[str, AttributeValue]:
         "gen_ai.request.model": model.upstream_model,
         "gen_ai.request.stream": over.stream or None,
         "gen_ai.response.id": outcome.answer_id or None,
+        "gen_ai.response.model": named or None,
+        "gen_ai.response.finish_reasons": reasons or None,
         "gen_ai.usage.input_tokens": usage.input_tokens,
         "gen_ai.usage.output_tokens": usage.output_tokens,
         "gen_ai.usage.cache_read.input_tokens": usage.cached_tokens,

@@ -67,6 +67,8 @@ async def test_a_request_is_told_in_spans_of_its_callers_trace(
         "gen_ai.operation.name": "chat",
         "gen_ai.provider.name": "openai",
         "gen_ai.request.model": "tiny-1",
+        "gen_ai.response.model": "upstream",
+        "gen_ai.response.finish_reasons": ["stop"],
         "gen_ai.usage.input_tokens": 11,
         "gen_ai.usage.output_tokens": 7,
         "server.address": "127.0.0.1",
@@ -99,6 +101,7 @@ async def test_a_stream_and_a_failed_attempt_are_told_too(
     assert root.attributes["pointsman.answered"] == "fallback:1"
     assert call.attributes["gen_ai.request.stream"] is True
     assert call.attributes["gen_ai.response.time_to_first_chunk"] > 0
+    assert call.attributes["gen_ai.response.finish_reasons"] == ["stop"]
 
 
 async def test_a_failure_is_an_error(

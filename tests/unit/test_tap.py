@@ -10,6 +10,7 @@ import orjson
 import pytest
 
 from sidecar.dialects import DIALECTS
+from sidecar.observe.told import model_and_reasons
 from sidecar.tap import AnswerTap, BlindTap, StreamTap, UnpackingTap
 from sidecar.types import Usage
 from tests.support.raw_upstream import ANSWER, DONE, event
@@ -19,6 +20,73 @@ USAGE = (
     b'data: {"choices":[],"usage":{"prompt_tokens":11,"completion_tokens":7,'
     b'"prompt_tokens_details":{"cached_tokens":4}}}\n\n'
 )
+
+
+def told(dialect: str, *events: dict[str, object]) -> tuple[str, tuple[str, ...]]:
+    """What spans are told of a stream of these events."""
+    tap = StreamTap(DIALECTS[dialect])
+    for each in events:
+        tap.feed(b"data: " + orjson.dumps(each) + b"\n\n")
+    return model_and_reasons(tap.told())
+
+
+def test_the_model_and_the_reasons_of_a_stream_are_told_in_every_api() -> None:
+    chat = {"model": "gpt-4o-2024-08-06", "object": "chat.completion.chunk"}
+    piece = {**chat, "choices": [{"index": 0, "delta": {"content": "x"}, "finish_reason": None}]}
+    ends = [
+        {**chat, "choices": [{"index": n, "delta": {}, "finish_reason": why}]}
+        for n, why in enumerate(("length", "stop"))
+    ]
+    assert told("chat", *[piece] * 50, *ends) == ("gpt-4o-2024-08-06", ("length", "stop"))
+    # some count in every event, and what they count is not what is told
+    counted = {**piece, "usage": {"prompt_tokens": 1, "completion_tokens": 1}}
+    assert told("chat", *[counted] * 50, ends[0]) == ("gpt-4o-2024-08-06", ("length",))
+    message = {"type": "message", "model": "claude-x", "usage": {"input_tokens": 1}}
+    assert told(
+        "messages",
+        {"type": "message_start", "message": message},
+        {"type": "content_block_delta", "delta": {"type": "text_delta", "text": "x"}},
+        {"type": "message_delta", "delta": {"stop_reason": "max_tokens"}, "usage": {}},
+        {"type": "message_stop"},
+    ) == ("claude-x", ("max_tokens",))
+    going = {"object": "response", "model": "o-x", "status": "in_progress"}
+    full = {**going, "status": "incomplete", "incomplete_details": {"reason": "content_filter"}}
+    large = {**going, "instructions": "i" * 9000}
+    for first, last, why in (
+        (going, {**going, "status": "completed"}, "completed"),
+        (large, full, "content_filter"),
+    ):
+        assert told(
+            "responses",
+            {"type": "response.created", "response": first},
+            {"type": "response.output_text.delta", "delta": "x"},
+            {"type": "response.completed", "response": last},
+        ) == ("o-x", (why,))
+
+
+def test_what_is_large_is_not_kept_while_its_stream_goes_on() -> None:
+    tap = StreamTap(DIALECTS["responses"])
+    created = {"type": "response.created", "response": {"instructions": "i" * 9000}}
+    tap.feed(b"data: " + orjson.dumps(created) + b"\n\n")
+    assert tap.told() == []
+
+
+@pytest.mark.parametrize(
+    "part",
+    [b"", b"[]", b"{", b'{"model":3,"choices":[1,{"finish_reason":{}}]}', b'{"delta":4}',
+     b'{"response":[],"message":"x","object":"response","status":7}'],
+)  # fmt: skip
+def test_what_is_odd_tells_nothing_and_raises_nothing(part: bytes) -> None:
+    assert model_and_reasons([part]) == ("", ())
+
+
+def test_a_whole_answer_tells_the_same_and_its_words_are_cut_to_size() -> None:
+    tap = AnswerTap(CHAT)
+    tap.feed(orjson.dumps(ANSWER))
+    assert model_and_reasons(tap.told()) == ("upstream", ("stop",))
+    long = {"model": "m" * 999, "choices": [{"finish_reason": "r" * 999}] * 99}
+    model, reasons = model_and_reasons([orjson.dumps(long)])
+    assert (len(model), len(reasons), len(reasons[0])) == (200, 16, 64)
 
 
 def tapped(*chunks: bytes) -> StreamTap:
