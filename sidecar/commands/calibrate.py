@@ -83,8 +83,8 @@ def run(args: argparse.Namespace) -> int:
         kept = "" if found.retention is None else f", {found.retention:.1%} of always-strong"
         print(f"mean score {found.quality:.4f}{kept}")
     print(
-        "this ranks one pair of models; the setting of a route that keeps as much is found by "
-        "`sidecar simulate --suggest`",
+        "this is no route's `threshold`, which is a chance: `sidecar simulate --suggest` finds "
+        "the settings of a route",
         file=sys.stderr,
     )
     return 0
