@@ -41,12 +41,9 @@ def run(args: argparse.Namespace) -> int:
     need_folder(args.output)
     where = conditions(args.where)
     setup = prepare(args.input, args.config, args.route, where=where, unfitted=True)
-    cases, library = list(setup.cases), setup.route.library
-    if library is not None:
-        held = library.holds([case.features.window for case in cases])
-        cases = [case for case, inside in zip(cases, held, strict=True) if not inside]
-        if held.any():
-            print(f"{int(held.sum())} rows are in the library and were left out")
+    cases = setup.cases
+    if setup.passed.known:
+        print(f"{setup.passed.known} rows are in the library and were left out")
     starts = range(0, len(cases), CHUNK)
     readings = [
         reading

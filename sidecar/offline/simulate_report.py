@@ -49,6 +49,7 @@ def report(study: Study, setup: Setup) -> dict[str, Any]:
         "skipped": {
             "without a score of every model": passed.unscored,
             "not asked for": passed.elsewhere,
+            "in the route's library": passed.known,
             "faulty": passed.bad,
         },
         "models": {

@@ -55,6 +55,7 @@ class Passed:
     bad: int = 0
     unscored: int = 0  # by one of the route's models
     elsewhere: int = 0  # not asked for
+    known: int = 0  # in the route's library, which would know their answers
     first_fault: str = ""
     keys: dict[str, str] = field(default_factory=dict)  # configured model -> name of its scores
 

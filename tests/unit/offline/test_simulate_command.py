@@ -269,6 +269,27 @@ def test_a_suggestion_written_elsewhere_names_the_same_files(
     assert found["routes"]["other"]["similarity"]["library"] == str(made)  # as it was written
 
 
+def test_rows_that_the_library_knows_are_passed_over(
+    config: Path, scored_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A policy that has seen the answers is not measured by them."""
+    whole = yaml.safe_load(config.read_text())
+    known = write(tmp_path / "known.jsonl", [{**row, "label": "easy"} for row in scored(60, 7)])
+    assert main(["library", "build", str(known), "--output", str(tmp_path / "l.library")]) == 0
+    whole["routes"]["auto"]["similarity"] = {"library": "l.library"}
+    config.write_text(yaml.safe_dump(whole))
+    both = tmp_path / "both.jsonl"
+    both.write_text(known.read_text() + scored_file.read_text())
+    capsys.readouterr()
+    assert main(["simulate", str(both), "--config", str(config), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["skipped"]["in the route's library"] >= 60
+    assert found["rows"] + found["skipped"]["in the route's library"] == 220
+    assert found["rows"] > 100
+    assert main(["simulate", str(known), "--config", str(config)]) == 1
+    assert "60 are in the route's library, which knows their scores" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
