@@ -72,7 +72,7 @@ def test_rows_are_chosen_by_what_they_say_and_the_rest_is_counted(
         capsys, write(tmp_path / "in.jsonl", rows), "--config", config, "--where", "split=test"
     )
     assert found["rows"] == 10
-    assert list(found["skipped"].values()) == [1, 10, 1]
+    assert list(found["skipped"].values()) == [1, 10, 0, 1]
     few = run(capsys, tmp_path / "in.jsonl", "--config", config, "--limit", 4)
     assert few["rows"] == 4
 
