@@ -15,7 +15,8 @@ SMOKE = DATA_DIR=$(DATA_DIR) DISTILL_WORK=$(CURDIR)/.work/smoke HF_HUB_OFFLINE=1
 
 # The road that the shipped files came by; LOG.md says what each stage brought. Soft labels of the
 # small teachers were of fewer rows (--write-minutes 13 and 9), and the runs before `longer` were
-# trained before placement, augmentation, padding and strange texts were what they are now; `longer`
+# trained before placement, augmentation, padding and strange texts were what they are now, and all of them
+# before the last nineteen frames of ordinary texts (LOG.md, section 16); `longer`
 # began with the exported weights of `further` (distill.shipped), which are those to a half's digits.
 SMALL = --voice ensemble_small_first
 LARGE = --voice ensemble --matrices muon --label-share 0.7 --dropout 0.05
