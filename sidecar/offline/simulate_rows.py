@@ -57,6 +57,7 @@ class Passed:
     elsewhere: int = 0  # not asked for
     known: int = 0  # in the route's library, which would know their answers
     first_fault: str = ""
+    first_scores: tuple[str, ...] = ()  # the names that the first unscored row has scores of
     keys: dict[str, str] = field(default_factory=dict)  # configured model -> name of its scores
 
 
@@ -89,6 +90,7 @@ def cases(
         keys = names.of(row.scores)
         if keys is None:
             passed.unscored += 1
+            passed.first_scores = passed.first_scores or tuple(row.scores)
             continue
         passed.keys = passed.keys or dict(keys)
         try:

@@ -21,6 +21,7 @@ from sidecar.types import Reading
 # in for summaries where no row has `task: summarization` is the tier between.
 FIELD_MIX: Final[Mapping[str, float]] = {"simple": 0.5, "moderate": 0.3, "complex": 0.2}
 SUMMARIES: Final = "summarization"
+_SHOWN: Final = 5  # names of a row's scores
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,4 +133,8 @@ def _none(file: Path, passed: Passed, models: Sequence[str]) -> str:
     }
     said = ", ".join(f"{n} {what}" for what, n in counts.items() if n)
     first = f"; the first fault: {passed.first_fault}" if passed.first_fault else ""
+    if passed.first_scores:
+        theirs = ", ".join(passed.first_scores[:_SHOWN])
+        more = ", ..." if len(passed.first_scores) > _SHOWN else ""
+        first += f"; the first of these has scores of {theirs}{more}"
     return f"{why}: {said or 'it is empty'}{first}"

@@ -297,7 +297,7 @@ def test_rows_that_the_library_knows_are_passed_over(
         (["{file}", "--route", "nobody"], "no route is called 'nobody'; there are auto, other"),
         (["{file}", "--where", "split"], "--where takes KEY=VALUE"),
         (["{file}", "--where", "split=none"], "160 are not asked for"),
-        (["{unscored}"], "1 lack one of the scores"),
+        (["{unscored}"], "1 lack one of the scores; the first of these has scores of else"),
         (["{file}", "--mix", "field"], "--mix needs rows of every `tier`"),
         (["{file}", "--suggest", "--quality", "7"], "--quality is a share"),
         (["{file}", "--output", "{tmp}/o.yaml"], "--output is of --suggest"),
