@@ -9,7 +9,6 @@ the same tokens. It holds no prompt text, no answer text and no key.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -37,7 +36,7 @@ class Record:
     decision: Decision
     outcome: Outcome
     snapshot: Snapshot
-    laps: Mapping[str, float]  # stage -> milliseconds
+    laps: dict[str, float]  # stage -> milliseconds
     prompt: str | None  # its head, where `dashboard.show_prompts` is on
     shadow: WhatIf | None = None
     flip: str | None = None  # up | down: the same prompt with a few words went elsewhere
@@ -196,7 +195,7 @@ def decision_ms(clock: Clock) -> float:
     return _decision_ms(clock.laps)
 
 
-def _decision_ms(laps: Mapping[str, float]) -> float:
+def _decision_ms(laps: dict[str, float]) -> float:
     total = 0.0
     for stage, ms in laps.items():
         if stage != "upstream":

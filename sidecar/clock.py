@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Final
 
 _TICK_S: Final = 0.05  # how much later than its time a limit may be noticed
+_now: Final[Callable[[], float]] = time.perf_counter
+_monotonic: Final[Callable[[], float]] = time.monotonic
 
 
 class Clock:
@@ -16,21 +19,21 @@ class Clock:
     __slots__ = ("_last", "laps", "start")
 
     def __init__(self) -> None:
-        self.start = self._last = time.perf_counter()
+        self.start = self._last = _now()
         self.laps: dict[str, float] = {}  # stage -> milliseconds, in order
 
     def restart(self) -> None:
         """Count from now: what came before was the caller's time."""
-        self.start = self._last = time.perf_counter()
+        self.start = self._last = _now()
 
     def lap(self, stage: str) -> None:
-        now = time.perf_counter()
+        now = _now()
         laps, spent = self.laps, (now - self._last) * 1e3
         laps[stage] = laps[stage] + spent if stage in laps else spent
         self._last = now
 
     def elapsed_ms(self) -> float:
-        return (time.perf_counter() - self.start) * 1e3
+        return (_now() - self.start) * 1e3
 
 
 class Deadlines:
@@ -44,6 +47,15 @@ class Deadlines:
     def __init__(self) -> None:
         self._limits: set[Limit] = set()
         self._timer: asyncio.TimerHandle | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The loop that all of its waits are in: to ask which it is takes a system call."""
+        loop = self._loop
+        if loop is None:
+            loop = self._loop = asyncio.get_running_loop()
+        return loop
 
     def limit(self, seconds: float) -> Limit:
         """``with deadlines.limit(s):`` raises TimeoutError in the task that waits too long."""
@@ -52,18 +64,18 @@ class Deadlines:
     def add(self, limit: Limit) -> None:
         self._limits.add(limit)
         if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(_TICK_S, self._tick)
+            self._timer = self.loop.call_later(_TICK_S, self._tick)
 
     def discard(self, limit: Limit) -> None:
         self._limits.discard(limit)
 
     def _tick(self) -> None:
         self._timer = None
-        now = time.monotonic()
+        now = _monotonic()
         for limit in tuple(self._limits):
             limit.check(now)
         if self._limits:
-            self._timer = asyncio.get_running_loop().call_later(_TICK_S, self._tick)
+            self._timer = self.loop.call_later(_TICK_S, self._tick)
 
 
 class Limit:
@@ -82,10 +94,10 @@ class Limit:
         self._task: asyncio.Task[Any] | None = None
 
     def __enter__(self) -> Limit:
-        task = self._task = asyncio.current_task()
+        task = self._task = asyncio.current_task(self._deadlines.loop)
         assert task is not None
         self._asked = task.cancelling()
-        self._due = time.monotonic() + self._seconds
+        self._due = _monotonic() + self._seconds
         self._deadlines.add(self)
         return self
 

@@ -12,8 +12,7 @@ router itself looks at.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import field
-from functools import lru_cache
+from dataclasses import field, replace
 from typing import Final
 
 from sidecar.account import decision_ms
@@ -57,6 +56,11 @@ UNPACKED: Final = frozenset({b"gzip", b"x-gzip", b"deflate"})  # what a copy of 
 _IN_LINES: Final = bytes([0x09, 0x0A, 0x0D, *range(0x20, 0x7F)])
 _TWO: Final = tuple([f".{n:02d}" for n in range(100)])
 _THREE: Final = tuple([f".{n:03d}" for n in range(1000)])
+_SMALL: Final = tuple([f"{n // 100}.{n % 100:02d}" for n in range(1000)])
+_WHOLE: Final = tuple([str(n) for n in range(100)])
+_MOST_WAYS: Final = 1024
+_MOST_ALIKE: Final = 256
+_WAYS: Final[dict[tuple[str, str, str], str]] = {}
 _SAFE: Final = bytes(c if c == 0x09 or 0x20 <= c < 0x7F else 0x3F for c in range(256))
 
 
@@ -64,7 +68,7 @@ _SAFE: Final = bytes(c if c == 0x09 or 0x20 <= c < 0x7F else 0x3F for c in range
 class RequestHead:
     """A request's headers, gone through once."""
 
-    said: Mapping[bytes, bytes] = field(repr=False)  # those of note; repeated ones joined by ", "
+    said: dict[bytes, bytes] = field(repr=False)  # those of note; repeated ones joined by ", "
     router: Mapping[str, str] = field(repr=False)  # the caller's x-router-* options
     passed: Passed
     size: int  # bytes
@@ -166,14 +170,31 @@ class AnswerHead:
     """An upstream's headers, gone through once."""
 
     lines: bytes = field(repr=False)  # that go down
-    length: bytes | None  # Content-Length
+    length: bytes | None  # Content-Length, where the body is not here already
     content_type: str  # in small letters
     coding: bytes  # Content-Encoding in small letters; empty where there is none
     retry_after: str | None
 
 
-def down(fields: Fields) -> AnswerHead:
-    """An upstream's headers as they go to the caller."""
+def down(fields: Fields, alike: object | None = None) -> AnswerHead:
+    """An upstream's headers as they go to the caller.
+
+    Where two answers have the same ``alike``, their headers differ in no more than the
+    length of their bodies, which are here, and they are gone through once.
+    """
+    if alike is None:
+        return _down(fields)
+    found = _ALIKE.get(id(alike))
+    if found is not None and found[0] is alike:
+        return found[1]
+    head = replace(_down(fields), length=None)
+    if len(_ALIKE) >= _MOST_ALIKE:
+        _ALIKE.clear()
+    _ALIKE[id(alike)] = alike, head
+    return head
+
+
+def _down(fields: Fields) -> AnswerHead:
     lines, said = _sorted_down(fields, ())
     connection = said.get(b"connection")
     if connection is not None and (named := _named(connection)):
@@ -188,6 +209,9 @@ def down(fields: Fields) -> AnswerHead:
         b"" if coding is None or coding.lower() == b"identity" else coding.lower(),
         None if wait is None else wait.decode("latin-1"),
     )
+
+
+_ALIKE: Final[dict[int, tuple[object, AnswerHead]]] = {}  # by the identity of what they share
 
 
 def _sorted_down(fields: Fields, named: Collection[bytes]) -> tuple[bytes, dict[bytes, bytes]]:
@@ -217,10 +241,16 @@ def of_router(call: Call, decision: Decision, model: str, reason: str, clock: Cl
 
     ``model`` and ``reason`` are the attempt's: a fallback has its own.
     """
-    laps = clock.laps
-    form = _form(model, decision.route, reason, tuple(laps))
-    timed = [_hundredths(ms) for ms in laps.values()]
-    lines = form % (_thousandths(decision_ms(clock)), call.request_id, *timed)
+    parts = [
+        _went(model, decision.route, reason), _thousandths(decision_ms(clock)),
+        "\r\nx-router-request-id: ", call.request_id, "\r\nServer-Timing: ",
+    ]  # fmt: skip
+    comma = ""
+    for stage, ms in clock.laps.items():  # W3C Server Timing
+        parts += (comma, stage, ";dur=", _hundredths(ms))
+        comma = ", "
+    parts.append("\r\n")
+    lines = "".join(parts)
     if call.hints.explain:
         said = [f"{step.stage}: {step.verdict}" for step in decision.steps]
         said += [
@@ -234,30 +264,33 @@ def of_router(call: Call, decision: Decision, model: str, reason: str, clock: Cl
     return lines.encode("ascii", "replace")
 
 
-@lru_cache(maxsize=1024)
-def _form(model: str, route: str, reason: str, stages: tuple[str, ...]) -> str:
-    """What every request that goes one way says of it, with places for its own figures.
-
-    The stages' milliseconds are a ``Server-Timing`` header (W3C Server Timing).
-    """
-    went = f"x-router-model: {model}\r\nx-router-route: {route}\r\nx-router-reason: {reason}\r\n"
-    timing = ", ".join([f"{stage};dur=%s" for stage in stages])
-    return (
-        went.replace("%", "%%") + "x-router-decision-ms: %s\r\nx-router-request-id: %s\r\n"
-        f"Server-Timing: {timing}\r\n"
-    )
+def _went(model: str, route: str, reason: str) -> str:
+    """What every request that goes one way says of it, up to its own figures."""
+    way = (model, route, reason)
+    found = _WAYS.get(way)
+    if found is None:
+        if len(_WAYS) >= _MOST_WAYS:
+            _WAYS.clear()
+        found = _WAYS[way] = (
+            f"x-router-model: {model}\r\nx-router-route: {route}\r\nx-router-reason: {reason}\r\n"
+            "x-router-decision-ms: "
+        )
+    return found
 
 
 def _hundredths(ms: float) -> str:
     """``ms``, not negative, to two places: "%.2f" looks for the exact digits, and takes longer."""
     number = int(ms * 1e2 + 0.5)
+    if number < 1000:  # nearly all
+        return _SMALL[number]
     return str(number // 100) + _TWO[number % 100]
 
 
 def _thousandths(ms: float) -> str:
     """The same to three places."""
     number = int(ms * 1e3 + 0.5)
-    return str(number // 1000) + _THREE[number % 1000]
+    whole = number // 1000
+    return (_WHOLE[whole] if whole < 100 else str(whole)) + _THREE[number % 1000]
 
 
 def lines_of(fields: Iterable[tuple[str, str]]) -> bytes:

@@ -91,7 +91,7 @@ async def ask(
             if total_s is not None:
                 response = _Limited(response, deadlines, total_s, began + total_s)
             try:
-                head = headers.down(response.headers)
+                head = headers.down(response.headers, response.alike)
                 tap, streaming = _tap_for(response.status, head, dialect, call.choices)
                 held, ended = await _hold(response, tap, streaming)
             except BaseException:
@@ -109,7 +109,9 @@ async def ask(
 class _Limited:
     """An answer that must be whole by some moment of the monotonic clock."""
 
-    __slots__ = ("_deadlines", "_inner", "_total_s", "_until", "headers", "reason", "status")
+    __slots__ = (
+        "_deadlines", "_inner", "_total_s", "_until", "alike", "headers", "reason", "status",
+    )  # fmt: skip
 
     def __init__(
         self, inner: UpstreamResponse, deadlines: Deadlines, total_s: float, until: float
@@ -119,6 +121,7 @@ class _Limited:
         self._total_s = total_s
         self._until = until
         self.status, self.reason, self.headers = inner.status, inner.reason, inner.headers
+        self.alike = inner.alike
 
     async def read(self) -> bytes:
         try:

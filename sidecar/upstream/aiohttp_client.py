@@ -35,6 +35,7 @@ class _Response:
         self.status = response.status
         self.reason = response.reason or ""
         self.headers: Fields = response.raw_headers
+        self.alike: object | None = None
 
     async def read(self) -> bytes:
         try:

@@ -28,6 +28,8 @@ class UpstreamResponse(Protocol):
     status: int
     reason: str
     headers: Fields
+    # where it is whole: the same object of answers whose heads differ in the body's length alone
+    alike: object | None
 
     async def read(self) -> bytes:
         """The next bytes as they came, or ``b""`` at the end of a whole body.

@@ -44,7 +44,7 @@ class _Origin:
 class _Response:
     """An answer behind the seam."""
 
-    __slots__ = ("_connection", "_open", "_pool", "headers", "reason", "status")
+    __slots__ = ("_connection", "_open", "_pool", "alike", "headers", "reason", "status")
 
     def __init__(self, connection: Connection, pool: _Pool) -> None:
         self._connection = connection
@@ -53,6 +53,7 @@ class _Response:
         self.status = connection.status
         self.reason = connection.reason
         self.headers: Fields = connection.headers
+        self.alike = connection.alike
 
     def read(self) -> Coroutine[Any, Any, bytes]:
         return self._connection.read()
