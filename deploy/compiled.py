@@ -80,6 +80,9 @@ def build(target: Path, jobs: int) -> int:
     flags = ["--follow-imports=silent", "--ignore-missing-imports"]
     extensions = mypycify([*flags, *chosen], opt_level="2", debug_level="0", multi_file=True)
     (target / "pyproject.toml").unlink()  # mypy's settings, and nothing of the package's
+    # one library, whose functions are reached through its own table: no other needs their names,
+    # and calls between them need not go through the linker's
+    os.environ["CFLAGS"] = f"{os.environ.get('CFLAGS', '')} -fvisibility=hidden -fno-plt".strip()
     setup(
         name="sidecar-compiled",
         packages=[],

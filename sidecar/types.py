@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import field
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from sidecar.frozen import dataclass
 
@@ -191,7 +191,8 @@ class Place:
         return self.upstream == upstream and self.base_url == base_url
 
 
-class Words(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Words:
     """A sentence that is put together only where somebody reads it.
 
     What it is put together from must be small: it lives as long as the decision does,
@@ -207,7 +208,8 @@ class Words(NamedTuple):
         return self.text % self.values if self.values else self.text
 
 
-class Step(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Step:
     """One link in the chain of reasons."""
 
     stage: str

@@ -26,6 +26,8 @@ _TOKEN: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[{}\[\]:,]', re.DOTALL)
 # a quote within a string is escaped: without one before it, this is a key's
 _USAGE: Final = re.compile(rb'(?<!\\)"usage"\s*:\s*(?=\{)')
 _BACKSLASH: Final = 0x5C
+_QUOTE: Final = 0x22
+_SHORT: Final = 64  # bytes
 _SPACE: Final = b" \t\r\n"
 _GAP: Final = re.compile(rb"[ \t\r\n]*")
 _SCALAR: Final = re.compile(rb"[^,\]} \t\r\n]+")
@@ -99,7 +101,7 @@ def model_span(body: bytes) -> tuple[int, int]:
     at = body.find(b'"model"') + 7
     escaped = _BACKSLASH in body and body.find(b"\\u006") >= 0
     if at > 6 and body.find(b'"model"', at) < 0 and not escaped:
-        return _value_at(body, body.index(b":", at) + 1)
+        return _value_at(body, at)  # past the colon
     spans = value_spans(body, "model")
     if len(spans) != 1:
         raise BadRequest(
@@ -149,11 +151,21 @@ def _trimmed(body: bytes, start: int, end: int) -> tuple[int, int]:
 
 def _value_at(body: bytes, start: int) -> tuple[int, int]:
     """The span of the string value that begins at or after ``start``."""
-    first = body.find(b'"', start)
-    last = body.find(b'"', first + 1)
-    if body.find(b"\\", first, last) < 0:
-        return first, last + 1
-    match = _TOKEN.search(body, start)
+    first = start
+    while body[first] != _QUOTE:
+        first += 1
+    # a name is short: to look at each byte takes the compiler less than a call that finds one
+    for last in range(first + 1, min(first + _SHORT, len(body))):
+        byte = body[last]
+        if byte == _QUOTE:
+            return first, last + 1
+        if byte == _BACKSLASH:
+            break
+    else:
+        last = body.find(b'"', first + 1)
+        if body.find(b"\\", first, last) < 0:
+            return first, last + 1
+    match = _TOKEN.search(body, first)
     assert match is not None  # the caller parsed the body: a value stands here
     return match.span()
 

@@ -190,7 +190,7 @@ def _usage_of(holder: object) -> Usage | None:
     return _usage(usage) if isinstance(usage, dict) else None
 
 
-def _usage(usage: Mapping[str, Any]) -> Usage:
+def _usage(usage: dict[str, Any]) -> Usage:
     """Anthropic counts what the cache gave and took beside ``input_tokens``: here it is within."""
     fresh = count(usage.get("input_tokens"))
     cached = count(usage.get("cache_read_input_tokens"))

@@ -16,7 +16,10 @@ from sidecar.types import Edit, Usage
 _KEY: Final = b'"usage"'
 _COUNTS: Final = re.compile(rb'"usage"\s*:\s*\{')
 _NO_CHOICE: Final[frozenset[int]] = frozenset()
-_FINISHES: Final = re.compile(rb'"finish_reason"\s*:\s*"')
+_FINISH: Final = b'"finish_reason"'
+_COLON: Final = 0x3A
+_QUOTE: Final = 0x22
+_SPACE: Final = 0x20  # and what stands before it: line ends and tabs
 
 
 class OpenAI:
@@ -62,7 +65,7 @@ class Completion(OpenAI):
             data.find(b"[DONE]") >= 0
             or (data.find(b'"usage"') >= 0 and _COUNTS.search(data) is not None)
             or data.find(b'"error"') >= 0
-            or _FINISHES.search(data) is not None
+            or _finishes(data)
         )
 
     def event(self, data: bytes) -> Event:
@@ -108,6 +111,25 @@ def answer_usage(answer: bytes) -> dict[str, Any] | None:
     except (orjson.JSONDecodeError, KeyError, TypeError):
         return None
     return usage if isinstance(usage, dict) else None
+
+
+def _finishes(data: bytes) -> bool:
+    """Whether a ``finish_reason`` that is a string stands in ``data``."""
+    at = data.find(_FINISH)
+    while at >= 0:
+        at += len(_FINISH)
+        colons, end = 0, len(data)
+        while at < end:
+            byte = data[at]
+            if byte == _QUOTE and colons == 1:
+                return True
+            if byte == _COLON:
+                colons += 1
+            elif byte > _SPACE:
+                break
+            at += 1
+        at = data.find(_FINISH, at)
+    return False
 
 
 def _has_content(choices: object) -> bool:

@@ -224,7 +224,7 @@ def _id(response: Mapping[str, Any]) -> str:
     return name if isinstance(name, str) and len(name) <= _LONGEST_ID else ""
 
 
-def _usage(usage: Mapping[str, Any]) -> Usage:
+def _usage(usage: dict[str, Any]) -> Usage:
     return Usage(
         input_tokens=count(usage.get("input_tokens")),
         cached_tokens=detail(usage, "input_tokens_details", "cached_tokens"),

@@ -212,27 +212,24 @@ class Caller(asyncio.Protocol):
     async def _work(self) -> None:
         try:
             while (request := self._request) is not None:
-                await self._answer(request)
-                del request  # a connection that is idle holds on to no body
+                answer = Downstream(
+                    self,
+                    keep_alive=request.keep_alive and not self._draining,
+                    http10=request.http10,
+                    bodiless=request.method == b"HEAD",
+                )
+                try:
+                    await self._handler.answer(request, answer)
+                finally:
+                    self._request = None
+                    if not self._gone:
+                        self._answered(answer)
+                del request, answer  # a connection that is idle holds on to no body
                 if self._request is None and not (self._over or self._gone):
                     self._turn = self._loop.create_future()
                     await self._turn
         finally:  # its frames hold this: a body would stay until the collector comes
             self._task = None
-
-    async def _answer(self, request: Request) -> None:
-        answer = Downstream(
-            self,
-            keep_alive=request.keep_alive and not self._draining,
-            http10=request.http10,
-            bodiless=request.method == b"HEAD",
-        )
-        try:
-            await self._handler.answer(request, answer)
-        finally:
-            self._request = None
-            if not self._gone:
-                self._answered(answer)
 
     def _answered(self, answer: Downstream) -> None:
         """Go on to the next request, or end the connection."""

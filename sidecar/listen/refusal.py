@@ -21,7 +21,8 @@ _OWN_SITE: Final = frozenset({"none", "same-origin"})
 
 def new_request_id() -> str:
     """Unique, and of no meaning: 96 random bits. A name and no secret: it opens nothing."""
-    return f"req_{getrandbits(96):024x}"  # seeded by the system in each process
+    # seeded by the system in each process
+    return "req_" + getrandbits(96).to_bytes(12, "big").hex()
 
 
 def error_answer(
