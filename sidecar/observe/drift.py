@@ -11,17 +11,15 @@ and over 0.25 is one to look into; with few requests chance alone gives about
 from __future__ import annotations
 
 import math
-from bisect import bisect_right
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
 ALARM: Final = 0.25
 ABSTAINED: Final = frozenset({"deadline", "classifier-down", "default"})
-BOUNDS: Final[Mapping[str, tuple[float, ...]]] = {
+BOUNDS: Final[dict[str, tuple[float, ...]]] = {
     "difficulty": (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9),
     "ood": (0.05, 0.1, 0.2, 0.5),
-    "length": (16, 32, 64, 128, 256, 512, 1024, 4096, 16384),
+    "length": (16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0, 4096.0, 16384.0),
     "abstain": (0.5,),
 }
 SIGNALS: Final = tuple(BOUNDS)
@@ -55,14 +53,21 @@ class Window:
     ) -> None:
         """One request; None where a signal is not known of it."""
         self.requests += 1
-        for signal, value in (
-            ("difficulty", difficulty),
-            ("ood", ood),
-            ("length", length),
-            ("abstain", float(abstained)),
-        ):
-            if value is not None:
-                self.counts[signal][bisect_right(BOUNDS[signal], value)] += 1
+        if difficulty is not None:
+            self._count("difficulty", difficulty)
+        if ood is not None:
+            self._count("ood", ood)
+        if length is not None:
+            self._count("length", length)
+        self._count("abstain", 1.0 if abstained else 0.0)
+
+    def _count(self, signal: str, value: float) -> None:
+        at = 0
+        for bound in BOUNDS[signal]:
+            if value < bound:
+                break
+            at += 1
+        self.counts[signal][at] += 1
 
     def against(self, reference: Window) -> dict[str, float]:
         """How far each signal is from ``reference``."""

@@ -18,9 +18,12 @@ from typing import Any, Final
 
 from sidecar.decide.candidates import Candidates
 from sidecar.errors import NotFound, TooManyRequests
-from sidecar.types import Call, Decision, Outcome
+from sidecar.types import Call, Decision, Outcome, Reading
 
 _SIGNED: Final = 2_000  # characters of each end of a prompt that tell it from another
+_LOOK_S: Final = 1.0  # between two looks for what is too old
+_READY: Final = 256  # readings whose demand is kept packed
+_DEMANDS: Final[dict[int, tuple[Reading, array[float]]]] = {}  # by the identity of a reading
 
 
 @dataclass(slots=True)
@@ -52,13 +55,7 @@ class Answered:
 def answered(call: Call, decision: Decision, outcome: Outcome, at: float) -> Answered:
     """What is kept of one request."""
     reading = decision.reading
-    said = reading.demand if reading is not None else None
-    demand = None
-    if said is not None:
-        demand = array("f")
-        demand.frombytes(
-            _packing(len(said)).pack(*said)
-        )  # array("f", said) takes four times as long
+    demand = None if reading is None else _demand(reading)
     rows = decision.candidates
     if isinstance(rows, Candidates):
         chance = rows.chance(outcome.model)
@@ -68,6 +65,23 @@ def answered(call: Call, decision: Decision, outcome: Outcome, at: float) -> Ans
         call.request_id, at, outcome.model, decision.route, call.hints.tenant, decision.arm,
         chance, demand,
     )  # fmt: skip
+
+
+def _demand(reading: Reading) -> array[float] | None:
+    """What a reading asks, as it is kept: of one that a cache keeps ready, the same each time."""
+    said = reading.demand
+    if said is None:
+        return None
+    found = _DEMANDS.get(id(reading))
+    if found is not None and found[0] is reading:
+        return found[1]
+    demand = array("f")
+    demand.frombytes(_packing(len(said)).pack(*said))  # array("f", said) takes four times as long
+    if reading.remembered == "exact":  # any other is made anew each time
+        if len(_DEMANDS) >= _READY:
+            _DEMANDS.clear()
+        _DEMANDS[id(reading)] = reading, demand
+    return demand
 
 
 @lru_cache(maxsize=8)
@@ -81,16 +95,20 @@ class Recent:
     def __init__(self, keep: int, keep_s: float, now: Callable[[], float] = time.monotonic) -> None:
         self._keep, self._keep_s, self._now = keep, keep_s, now
         self._by_id: OrderedDict[str, Answered] = OrderedDict()
+        self._due = 0.0  # when to look again for what is too old
 
     def __len__(self) -> int:
         return len(self._by_id)
 
     def add(self, one: Answered) -> None:
-        self._by_id[one.request_id] = one
-        oldest = one.at - self._keep_s
         kept = self._by_id
-        while kept and (len(kept) > self._keep or next(iter(kept.values())).at < oldest):
+        kept[one.request_id] = one
+        while len(kept) > self._keep:
             kept.popitem(last=False)
+        if one.at >= self._due:
+            self._due = one.at + _LOOK_S
+            while kept and next(iter(kept.values())).at < one.at - self._keep_s:
+                kept.popitem(last=False)
 
     def get(self, request_id: str) -> Answered | None:
         """The request, or None where it is unknown or too old."""
@@ -145,15 +163,20 @@ class Regenerated:
     def __init__(self, within_s: float, keep: int = 10_000) -> None:
         self._within_s, self._keep = within_s, keep
         self._last: OrderedDict[int, Answered] = OrderedDict()
+        self._due = 0.0  # when to look again for what is too old
 
     def notice(self, call: Call, one: Answered) -> Answered | None:
         """The request that ``call`` asks anew, if this is the first time since a pause."""
         key = _signature(call)
         before = self._last.pop(key, None)
         self._last[key] = one
-        oldest, kept = one.at - self._within_s, self._last
-        while len(kept) > self._keep or next(iter(kept.values())).at < oldest:
-            kept.popitem(last=False)  # the oldest is first; the newest is never too old
+        kept = self._last
+        while len(kept) > self._keep:
+            kept.popitem(last=False)
+        if one.at >= self._due:
+            self._due = one.at + _LOOK_S
+            while kept and next(iter(kept.values())).at < one.at - self._within_s:
+                kept.popitem(last=False)  # the oldest is first
         if before is None or one.at - before.at > self._within_s:
             return None
         one.again = True

@@ -30,6 +30,8 @@ from sidecar.types import Call, Decision, Outcome, Usage
 
 _SEEN: Final = 4096  # characters of the system prompt and the first turn that tell it
 _TALKING: Final = frozenset({"chat", "messages", "responses"})
+_BEGUN: Final = ("begun",)
+_HELD: Final = ("held",)
 _LEAST: Final = 1024  # tokens below which upstreams cache nothing: they prove nothing
 _FORGET: Final = 0.1  # of what was believed of a model's caching, an answer
 
@@ -93,6 +95,14 @@ class Sessions:
             return
         key, now = key_of(call), self._now()
         kept = self._kept.get(key) if _goes_on(call) else None
+        if kept is None and not decision.tries:  # nearly all: nothing to weigh it against
+            usage = _known(call, outcome.usage)
+            begun = after(
+                None, snapshot.models[outcome.model], usage, snapshot.models, chosen=False
+            )
+            self._kept.put(key, _Kept(begun, {outcome.model: (begun.prefix, now)}))
+            self._turns.add(_HELD if decision.reason == "session" else _BEGUN)
+            return
         held = kept.held if kept else None
         last = kept.last.get(outcome.model) if kept else None
         alive = last is not None and now - last[1] <= snapshot.config.sessions.cache_ttl_s

@@ -22,8 +22,20 @@ from sidecar.types import Call, Decision, Features
 _KEEP: Final = 2_048  # prompts, of at most 1,200 characters each: 2 MB, full within minutes
 _WITHIN_S: Final = 600.0
 _ADDED: Final = 240  # characters of a phrase, at most
+_READY: Final = 256  # windows whose text is kept beside
+_LOOK_S: Final = 1.0  # between two looks for prompts that are too old
 _CORE: Final = 24  # characters that two prompts share, at least
 _CHOSEN: Final = frozenset({"policy", "cache"})  # reasons for which the words decided
+
+
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """What a window says of its prompt, worked out once for one that comes again."""
+
+    window: str
+    text: str  # of the last turn
+    head: int  # keyed hashes of its ends, which nobody outside can aim at
+    tail: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +51,10 @@ class Suspicion:
 
     def __init__(self, registry: Registry, now: Callable[[], float] = time.monotonic) -> None:
         self._now = now
-        self._asked: OrderedDict[tuple[str, str, str, str], _Asked] = OrderedDict()
+        # by a keyed hash of who asked and of one end of the text
+        self._asked: OrderedDict[int, _Asked] = OrderedDict()
+        self._said: dict[int, _Said] = {}  # by the identity of a window
+        self._due = 0.0  # when to look again for what is too old
         self._flips = registry.counter(
             "router_suspicious_flips",
             "Requests whose model changed with a few words before or behind the same prompt.",
@@ -55,29 +70,51 @@ class Suspicion:
         """
         if decision.reason not in _CHOSEN:
             return None
-        text = features.window.rpartition("\ue001")[2].strip()
-        if len(text) < _CORE:
+        said = self._said_of(features.window)
+        if len(said.text) < _CORE:
             return None
-        one = _Asked(self._now(), text, decision.model, price)
-        who = (decision.route, call.hints.tenant or "")
-        found = None
-        for end, key in (("head", text[:_CORE]), ("tail", text[-_CORE:])):
-            place = (*who, end, key)
-            before = self._asked.pop(place, None)
-            self._asked[place] = one
-            if before is not None and found is None and self._flipped(before, one, end):
-                found = "up" if price > before.price else "down"
-        oldest, asked = one.at - _WITHIN_S, self._asked
-        while len(asked) > 2 * _KEEP or next(iter(asked.values())).at < oldest:
-            asked.popitem(last=False)  # the oldest is first; the newest is never too old
+        one = _Asked(self._now(), said.text, decision.model, price)
+        route, tenant = decision.route, call.hints.tenant or ""
+        before = self._put(hash((route, tenant, "head", said.head)), one)
+        found = None if before is None else self._flipped(before, one, "head")
+        before = self._put(hash((route, tenant, "tail", said.tail)), one)
+        if before is not None and found is None:
+            found = self._flipped(before, one, "tail")
+        asked = self._asked
+        while len(asked) > 2 * _KEEP:
+            asked.popitem(last=False)
+        if one.at >= self._due:
+            self._due = one.at + _LOOK_S
+            while next(iter(asked.values())).at < one.at - _WITHIN_S:
+                asked.popitem(last=False)  # the oldest is first; the newest is never too old
         if found is not None:
             self._flips.add((decision.route, found))
         return found
 
-    def _flipped(self, before: _Asked, one: _Asked, end: str) -> bool:
+    def _said_of(self, window: str) -> _Said:
+        """What ``window`` says; those of the latest prompts come again as the same object."""
+        said = self._said.get(id(window))
+        if said is None or said.window is not window:
+            text = window.rpartition("\ue001")[2].strip()
+            said = _Said(window, text, hash(text[:_CORE]), hash(text[-_CORE:]))
+            if len(self._said) >= _READY:
+                self._said.clear()
+            self._said[id(window)] = said
+        return said
+
+    def _put(self, place: int, one: _Asked) -> _Asked | None:
+        """Remember ``one`` as the newest; what stood in its place."""
+        before = self._asked.pop(place, None)
+        self._asked[place] = one
+        return before
+
+    def _flipped(self, before: _Asked, one: _Asked, end: str) -> str | None:
+        """``up`` or ``down`` where one text is the other and a little more beyond ``end``."""
         if before.model == one.model or one.at - before.at > _WITHIN_S:
-            return False
+            return None
         short, long = sorted((before.text, one.text), key=len)
         if not 0 < len(long) - len(short) <= _ADDED:
-            return False
-        return long.startswith(short) if end == "head" else long.endswith(short)
+            return None
+        if not (long.startswith(short) if end == "head" else long.endswith(short)):
+            return None
+        return "up" if one.price > before.price else "down"

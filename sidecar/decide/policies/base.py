@@ -76,9 +76,10 @@ def likelihoods(
     ``chances`` stand for the candidates' probabilities where a policy has its own.
     """
     said = candidates.probabilities if chances is None else chances
-    if candidates.reliabilities is None:
+    sure = candidates.reliabilities
+    if sure is None:
         return [chance or 0.0 for chance in said]
-    return [(p or 0.0) * r for p, r in zip(said, candidates.reliabilities, strict=True)]
+    return [(chance or 0.0) * sure[at] for at, chance in enumerate(said)]
 
 
 def in_order(
@@ -98,12 +99,19 @@ def in_order(
             usual = sum(timed) / len(timed) if timed else 0.0
             timed = [usual if wait is None else wait for wait in waits]
         costs = [cost + usd_per_s * wait for cost, wait in zip(costs, timed, strict=True)]
-    # the chance, turned round, so that one sort puts the cheap and then the likely first
-    unlikely = [-chance for chance in likely]
-    rows, bar = sorted(zip(costs, unlikely, candidates.names, strict=True)), -enough
-    order = [name for _, chance, name in rows if chance <= bar]
-    if len(order) < len(rows):
-        short = sorted([(chance, cost, name) for cost, chance, name in rows if not chance <= bar])
+    # the chance, turned round, so that one sort puts the cheap and then the likely first;
+    # loops and not zip, which the compiler leaves to the interpreter
+    rows = [(costs[at], -likely[at], name) for at, name in enumerate(candidates.names)]
+    rows.sort()
+    bar, order = -enough, []
+    short: list[tuple[float, float, str]] = []
+    for cost, unlikely, name in rows:
+        if unlikely <= bar:
+            order.append(name)
+        else:
+            short.append((unlikely, cost, name))
+    if short:
+        short.sort()
         order += [name for _, _, name in short]
     return tuple(order)
 
@@ -116,7 +124,10 @@ def cheapest_within(
     ``chances`` stand for the candidates' probabilities where a policy has its own.
     """
     likely = likelihoods(candidates, chances)
-    floor = situation.asked(situation.route.quality) * max(likely)
+    best = 0.0
+    for chance in likely:
+        best = max(best, chance)
+    floor = situation.asked(situation.route.quality) * best
     order = in_order(candidates, likely, floor, situation.route.usd_per_s)
     return Choice(order, Words("the cheapest with a chance of at least %.3f", (floor,)))
 
