@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import anthropic
@@ -12,6 +13,7 @@ import pytest
 from sidecar.app import App
 from tests.conftest import Start, config_for
 from tests.support.raw_upstream import RawUpstream, answer, raw
+from tests.support.wire import Wire, post
 
 COUNT = orjson.dumps({"input_tokens": 14})
 HI: Any = [{"role": "user", "content": "hi"}]
@@ -138,3 +140,18 @@ async def test_it_is_posted_and_of_anthropics_api_alone(
         with pytest.raises(openai.NotFoundError, match="POST /v1/messages/count_tokens"):
             await client.post("/messages/batches", cast_to=object, body={})
     assert not upstream.seen
+
+
+async def test_a_caller_who_leaves_takes_the_count_along(
+    start: Start, upstream: RawUpstream
+) -> None:
+    upstream.script = raw(600.0)
+    running = await start(speaking(upstream.url))
+    async with asyncio.timeout(60):
+        async with await Wire.to(running.app.listen) as wire:
+            body = {"model": "auto", "messages": HI}
+            wire.send(post(body, path="/v1/messages/count_tokens"))
+            await upstream.asked.wait()
+        await upstream.gone.wait()
+        while running.app.runtime.telemetry.in_flight.value:
+            await asyncio.sleep(0.01)
