@@ -56,6 +56,7 @@ CLIENTS: Final = (1, 8, 32, 128, 512)
 PARTS: Final = ("plans", "encoder", "kernels", "clients")
 REPEATS: Final = 200
 SECONDS: Final = 20.0  # at each number of clients
+WIDE: Final = 140  # columns of text
 Figures = dict[str, Any]
 
 
@@ -289,7 +290,10 @@ def show(part: str, found: dict[str, Figures]) -> None:
         table.add_column(title, justify="right" if title else "left")
     for name, figures in found.items():
         table.add_row(name, *(str(figures.get(column, "")) for column in columns))
-    Console().print(table)
+    console = Console()
+    if not console.is_terminal:  # a log has no edge to cut columns at
+        console.width = WIDE
+    console.print(table)
 
 
 if __name__ == "__main__":

@@ -2,8 +2,9 @@
 
 A client's turn is what the request path awaits: window to ids, one call of the sidecar's
 own pool, the answer as a reading. Clients are spread over processes, each with one channel,
-so that it is the server that is measured and not one interpreter. Knows no GPU: tests run
-it against the CPU repository.
+so that it is the server that is measured and not one interpreter; they begin together, for
+who begins early is served by a server that has less to do. Knows no GPU: tests run it against
+the CPU repository.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import os
 import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Any, Final
 
@@ -31,6 +33,8 @@ from sidecar.types import Prompt
 PROMPTS: Final = Path(__file__).parents[1] / "sidecar" / "demo" / "prompts.jsonl"
 PER_PROCESS: Final = 32
 WARM_UP_S: Final = 1.0
+GATHER_S: Final = 120.0  # for every process to have its imports and its encoder
+_gate: list[Barrier] = []  # in a process of the load: where it waits for the others
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,17 +57,29 @@ def windows() -> list[str]:
     return found
 
 
-def work(load: Load) -> tuple[list[float], int]:
-    """Latencies in ms, and how many calls failed. Runs in a process of its own."""
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What a process's clients saw."""
+
+    took_ms: list[float]
+    failed: int
+    began: float  # time.monotonic(), which all processes of a machine share
+
+
+def work(load: Load) -> Done:
+    """Runs in a process of its own."""
     return asyncio.run(_ask(load))
 
 
-async def _ask(load: Load) -> tuple[list[float], int]:
+async def _ask(load: Load) -> Done:
     bundle = Bundle.load()
     pool = Pool(load.url, Served.of(bundle), in_flight=load.clients)
     tokens, texts = Tokens(bundle.tokenizer), windows()
     took: list[float] = []
     failed = 0
+    for barrier in _gate:
+        await asyncio.to_thread(barrier.wait, GATHER_S)
+    started = time.monotonic()
     counted = time.perf_counter() + WARM_UP_S
     end = counted + load.seconds
 
@@ -86,7 +102,7 @@ async def _ask(load: Load) -> tuple[list[float], int]:
         await asyncio.gather(*(client(n) for n in range(load.clients)))
     finally:
         await pool.close()
-    return took, failed
+    return Done(took, failed, started)
 
 
 def sweep(url: str, clients: int, seconds: float) -> dict[str, Any]:
@@ -101,9 +117,13 @@ def sweep(url: str, clients: int, seconds: float) -> dict[str, Any]:
         parts.append(Load(url, own, seconds, first))
         first += own
     spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(processes, mp_context=spawn) as pool:
+    barrier = spawn.Barrier(processes)
+    with ProcessPoolExecutor(
+        processes, mp_context=spawn, initializer=_gate.append, initargs=(barrier,)
+    ) as pool:
         done = list(pool.map(work, parts))
-    took = [ms for latencies, _ in done for ms in latencies]
+    took = [ms for each in done for ms in each.took_ms]
+    began = [each.began for each in done]
     after = asyncio.run(_counts(url))
     inferences, executions = (b - a for a, b in zip(before, after, strict=True))
     return {
@@ -111,9 +131,10 @@ def sweep(url: str, clients: int, seconds: float) -> dict[str, Any]:
         "p90_ms": round(quantile(took, 0.9), 3),
         "p99_ms": round(quantile(took, 0.99), 3),
         "per_s": round(len(took) / seconds, 1),
-        "failed": sum(failures for _, failures in done),
+        "failed": sum(each.failed for each in done),
         "mean_batch": round(inferences / max(1, executions), 2),
         "processes": processes,
+        "apart_s": round(max(began) - min(began), 3),
     }
 
 

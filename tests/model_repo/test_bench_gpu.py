@@ -54,6 +54,7 @@ def test_clients_are_measured_end_to_end_and_recorded(
     assert few["failed"] == many["failed"] == 0
     assert few["p50_ms"] <= few["p99_ms"]
     assert (few["processes"], many["processes"]) == (1, 2)
+    assert few["apart_s"] == 0 <= many["apart_s"] < 0.5  # of two seconds that are measured
     assert many["mean_batch"] > few["mean_batch"] >= 1.0
     assert "mean_batch" in capsys.readouterr().out
 
