@@ -33,7 +33,13 @@ esac
 
 python3 -m model_repo.generate --to "$models" --model "$model" >/dev/null
 if [ "$kind" = gpu ]; then
-  python3 -m model_repo.plans --repository "$models/gpu" --cache "$plans" --model "$model"
+  # Minutes, at the first start. As a container's first process bash would wait for their end
+  # whatever it is sent, so a pod that is deleted meanwhile would hold its GPU until it is killed.
+  python3 -m model_repo.plans --repository "$models/gpu" --cache "$plans" --model "$model" &
+  building=$!
+  trap 'kill "$building" || true; wait "$building" || true; exit 143' TERM INT
+  wait "$building"
+  trap - TERM INT
 fi
 exec tritonserver --model-repository="$models/$kind" --exit-timeout-secs=15 \
   --grpc-max-connection-age=$((age * 1000)) "$@"

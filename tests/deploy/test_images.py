@@ -197,6 +197,33 @@ def test_without_a_gpu_it_does_not_serve_plans(tmp_path: Path) -> None:
     assert "asked" not in done.stdout
 
 
+def test_a_stop_while_plans_are_built_ends_the_building_too(tmp_path: Path) -> None:
+    """Which would be minutes: here a program in its place sleeps as long."""
+    slow = tmp_path / "slow" / "python3"
+    slow.parent.mkdir()
+    slow.write_text(
+        f"""#!/bin/sh
+case "$*" in
+  *model_repo.plans*) echo "building $$"; exec sleep 300 ;;
+  *) exec {sys.executable} "$@" ;;
+esac
+"""
+    )
+    slow.chmod(0o755)
+    env = {"PATH": f"{slow.parent}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT), "KIND": "gpu"}
+    env |= {"MODELS": str(tmp_path / "models"), "PLANS": str(tmp_path / "plans")}
+    with subprocess.Popen(
+        ["bash", str(START)], cwd=ROOT, env={**os.environ, **env}, stdout=subprocess.PIPE, text=True
+    ) as script:
+        assert script.stdout is not None
+        word, number = script.stdout.readline().split()
+        assert word == "building"
+        script.terminate()
+        assert script.wait(20) == 143
+        assert script.stdout.read() == ""  # its end: nobody holds it any more
+    assert not Path(f"/proc/{number}").exists()
+
+
 def test_auto_is_the_cpu_where_there_is_no_driver(tmp_path: Path) -> None:
     if Path("/dev/nvidiactl").exists():
         pytest.skip("this machine has a GPU")
