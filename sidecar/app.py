@@ -19,8 +19,6 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
-from aiohttp import web
-
 from sidecar import classify
 from sidecar.classify.base import Classifier
 from sidecar.config import loader
@@ -32,7 +30,7 @@ from sidecar.encoder.bundle import Bundle
 from sidecar.errors import SidecarError
 from sidecar.features import features_of
 from sidecar.ingress import Ingress
-from sidecar.listen.listener import UNIX, Listener, cannot_bind
+from sidecar.listen.listener import UNIX, Listener
 from sidecar.observe import logs
 from sidecar.observe.decision_log import FileSink
 from sidecar.observe.tracing import Tracer
@@ -92,8 +90,8 @@ class App:
         self.runtime = runtime
         self.why = why
         self._public: Listener | None = None
-        self._admin: web.AppRunner | None = None
-        self._probes: web.AppRunner | None = None
+        self._admin: AdminRunner | None = None
+        self._probes: AdminRunner | None = None
         self._fleet: Fleet | None = None
         self._beside: list[asyncio.Task[None]] = []  # work beside the requests
         self.listen = ""
@@ -185,7 +183,7 @@ class App:
         application = admin_app(self.runtime, fleet, self.listen)
         self._admin = AdminRunner(application, access_log=None, shutdown_timeout=1.0)
         await self._admin.setup()
-        self.admin = await _bind(self._admin, admin)
+        self.admin = await self._admin.listen(admin)
 
     async def _listen_probes(self, probes: str | None, fleet: Fleet) -> None:
         if probes is None:
@@ -193,7 +191,7 @@ class App:
         application = probes_app(self.runtime, fleet)
         self._probes = AdminRunner(application, access_log=None, shutdown_timeout=1.0)
         await self._probes.setup()
-        self.probes = await _bind(self._probes, probes)
+        self.probes = await self._probes.listen(probes)
 
     async def _warm_up(self) -> None:
         """Do what the first requests would wait for; being slow here costs nobody."""
@@ -270,19 +268,6 @@ def _decision_log(settings: DecisionLog | None, follower: int | None) -> FileSin
         raise LogError(f"Cannot write decision_log.file {settings.file}: {exc.strerror}.") from exc
 
 
-async def _bind(runner: web.BaseRunner, address: str) -> str:
-    """Listen on ``host:port``; the address with the port the system gave."""
-    host, _, port = address.rpartition(":")
-    host = host.strip("[]")
-    try:
-        await web.TCPSite(runner, host, int(port)).start()
-    except OSError as exc:
-        raise cannot_bind(address, exc) from exc
-    bound = runner.addresses[-1][1]
-    shown = f"[{host}]" if ":" in host else host
-    return f"{shown}:{bound}"
-
-
 def _allow_files() -> None:
     """Room for connections, as far as the system lets this process have it.
 
@@ -331,6 +316,10 @@ async def serve(
     _settle_memory()
     for warning in app.runtime.snapshot.warnings:
         log.warning("%s", warning)
+    for key, given in (("listen", listen), ("admin", admin)):
+        note = loader.unguarded(loaded.snapshot.config, key, given) if given else None
+        if note is not None:
+            log.warning("--%s %s: %s", key, given, note)
     print(f"classifier: {app.why}", flush=True)
     where = app.listen if app.listen.startswith(UNIX) else f"http://{app.listen}/v1"
     log.info("serving on %s, admin on http://%s", where, app.admin)

@@ -87,13 +87,18 @@ def _unpriced(document: yamlfile.Document) -> list[str]:
     ]
 
 
-def beyond(address: str) -> bool:
-    """Whether an address to listen on is certain to be reached from other machines."""
-    host = address.rpartition(":")[0].strip("[]")
+def unguarded(config: schema.Config, key: str, address: str) -> str | None:
+    """What is to be said of an ``address`` for ``listen`` or ``admin`` that other machines are
+    certain to reach, where that port asks for no token."""
+    if getattr(config, f"{key}_token_env") is not None:
+        return None
     try:
-        return not ip_address(host).is_loopback
+        alone = ip_address(address.rpartition(":")[0].strip("[]")).is_loopback
     except ValueError:  # a name, which may be this machine's own, or a Unix socket
-        return False
+        alone = True
+    if alone:
+        return None
+    return f"others than this machine reach it, and without {key}_token_env they {_OPEN[key]}"
 
 
 class _Compiler:
@@ -199,11 +204,9 @@ class _Compiler:
                     (key,), f"the same address as {taken[address]}: give it a port of its own"
                 )
             taken.setdefault(address, key)
-        for key, may in _OPEN.items():
-            if getattr(self.config, f"{key}_token_env") is None and beyond(
-                getattr(self.config, key)
-            ):
-                note = f"others than this machine reach it, and without {key}_token_env they {may}"
+        for key in _OPEN:
+            note = unguarded(self.config, key, getattr(self.config, key))
+            if note is not None:
                 self.warn((key,), note)
 
     def tracing(self) -> None:

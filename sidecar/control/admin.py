@@ -22,6 +22,7 @@ from sidecar.dialects import DIALECTS
 from sidecar.dialects.body import parse_object
 from sidecar.errors import BadRequest, ConfigError, NotFound, RequestError
 from sidecar.listen.http_server import Server
+from sidecar.listen.listener import cannot_bind
 from sidecar.listen.refusal import error_answer, new_request_id
 from sidecar.parse import Received
 from sidecar.reload import live
@@ -78,6 +79,21 @@ def probes_app(runtime: Runtime, fleet: Fleet) -> web.Application:
 
 class AdminRunner(web.AppRunner):
     """Runs the admin application over the server that the public port has."""
+
+    async def listen(self, address: str) -> str:
+        """Listen on ``host:port``; the address with the port that the system gave.
+
+        Raises :class:`~sidecar.listen.listener.BindError`.
+        """
+        host, _, port = address.rpartition(":")
+        host = host.strip("[]")
+        try:
+            await web.TCPSite(self, host, int(port)).start()
+        except OSError as exc:
+            raise cannot_bind(address, exc) from exc
+        bound = self.addresses[-1][1]
+        shown = f"[{host}]" if ":" in host else host
+        return f"{shown}:{bound}"
 
     async def _make_server(self) -> web.Server:
         made = await super()._make_server()

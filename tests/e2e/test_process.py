@@ -221,6 +221,16 @@ async def test_a_missing_key_variable_is_named_at_the_start(
     assert (await exchange(sidecar.listen, post(chat()))).status == 200  # and it serves
 
 
+async def test_an_address_for_others_that_asks_for_no_token_is_warned_of(
+    begin: Begin, upstream: RawUpstream
+) -> None:
+    sidecar = await begin(config_of(upstream), "--listen", "0.0.0.0:0", "--admin", "127.0.0.1:0")
+    await sidecar.serving()
+    said = "--listen 0.0.0.0:0: others than this machine reach it, and without listen_token_env"
+    assert said in sidecar.stderr
+    assert "--admin" not in sidecar.stderr
+
+
 async def test_neither_prompts_nor_keys_are_in_what_it_says(
     begin: Begin, upstream: RawUpstream
 ) -> None:
