@@ -56,6 +56,7 @@ STEPS = (
     Step("bench.rivals --part proxies", 15),
     Step("bench.rivals --part classifiers", 10, data=True),
     Step(f"bench.policies {shlex.quote(ROWS)}", 12, data=True),
+    Step(f"bench.neighbours {shlex.quote(ROWS)}", 3, data=True),
     Step("bench.gaming --limit 300", 2, data=True),
     Step("bench.recovery", 2, data=True),
     Step("bench.soak", 61),
