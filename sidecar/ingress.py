@@ -48,6 +48,7 @@ log = logging.getLogger("sidecar.ingress")
 
 _MODELS: Final = b"/v1/models"
 _ONE_MODEL: Final = _MODELS + b"/"
+_ANSWERS: Final = b"/v1/responses/"
 _MESSAGES: Final = b"/v1/messages"
 _COUNT: Final = _MESSAGES + counting.BELOW.encode()
 _DIALECTS: Final = {
@@ -247,6 +248,11 @@ def _nothing_at(path: bytes) -> str:
         return (
             "Nothing is served here: the base URL has a /v1 too many, which Anthropic's clients "
             f"add themselves. {there}"
+        )
+    if path.startswith(_ANSWERS):
+        return (
+            "An answer that is kept, or made in the background, is its provider's: ask there, or "
+            f"send the next question with its id as `previous_response_id`. {there}"
         )
     return f"Nothing is served here. {there}"
 

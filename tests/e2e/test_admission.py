@@ -31,10 +31,11 @@ async def ask(
         ("/messages", "the base URL lacks a /v1"),
         ("/v1/v1/messages", "the base URL has a /v1 too many"),
         ("/v1/v1/models", "the base URL has a /v1 too many"),
+        ("/v1/responses/resp_1", "An answer that is kept, or made in the background, is its"),
         ("/v1/files", "Nothing is served here. There are POST /v1/chat/completions"),
     ],
 )
-async def test_a_base_url_with_a_v1_too_few_or_too_many_is_told(
+async def test_who_asks_elsewhere_is_told_what_is_wrong_with_that(
     start: Start, upstream: RawUpstream, path: str, said: str
 ) -> None:
     running = await start(config_for(upstream.url))
