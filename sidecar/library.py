@@ -67,6 +67,7 @@ class Library:
     windows: NDArray[np.uint64] = field(repr=False)  # [n]
     _index: Any = field(repr=False)
     _sums: Array = field(init=False, repr=False)  # [n, 4 + 2 columns]: what a search adds up
+    _scale: np.float32 = field(init=False, repr=False)  # of a squared distance in a weight
     _paged: Nearest | None = field(init=False, repr=False)  # None: the index is asked
     _kind: Any = field(init=False, repr=False)
     _places: dict[tuple[str, ...], NDArray[np.int64]] = field(
@@ -83,6 +84,7 @@ class Library:
         table += [*(np.where(scored, self.scores, 0).T + labels - hard), labels - hard]
         paged = Nearest(self.vectors) if len(self) <= PAGED else None
         object.__setattr__(self, "_paged", paged)
+        object.__setattr__(self, "_scale", np.float32(-0.5 / self.typical**2))
         object.__setattr__(self, "_kind", _usearch().ScalarKind.F32)
         object.__setattr__(self, "_sums", np.stack(table, axis=1).astype(np.float32))
 
@@ -98,11 +100,11 @@ class Library:
         """What the ``count`` entries nearest to ``demand`` [K], fewer where there are not so
         many, say of the models of these canonical names."""
         keys, squares = self.nearest(demand, count)
-        squares *= np.float32(-0.5 / self.typical**2)
+        squares *= self._scale
         weights = np.exp(squares, out=squares)
         sums = weights.dot(self._sums.take(keys, 0))
-        known, gained = sums.take(self._at(abilities))
-        return Near(float(sums[0]), float(sums[1]), known, gained)
+        by_model = sums.take(self._at(abilities))
+        return Near(float(sums[0]), float(sums[1]), by_model[0], by_model[1])
 
     def nearest(self, query: Sequence[float], count: int) -> tuple[NDArray[Any], Array]:
         """Which entries are nearest to ``query`` [K], nearly all of them, and their squared

@@ -38,7 +38,7 @@ class Nearest:
     the square of the distance less ``|q|^2``, which is the same for all.
     """
 
-    __slots__ = ("_centres", "_count", "_keys", "_pages", "looked")
+    __slots__ = ("_centres", "_count", "_keys", "_most", "_pages", "looked")
 
     def __init__(self, vectors: Array) -> None:
         self._count = len(vectors)
@@ -47,6 +47,7 @@ class Nearest:
         self._keys = order[filled].reshape(-1, _PAGE)  # the last page has some twice
         self._pages = _paged(vectors[order])
         self._centres = _paged(vectors[self._keys].mean(1))
+        self._most = _MOST * len(self._pages)
         # how many pages a search for ``_ASIDE`` looks at; 0: at all of them
         self.looked = self._needed() if len(self._pages) > _FEW else 0
 
@@ -60,12 +61,12 @@ class Nearest:
         """
         asked = np.array((*query, 1.0), np.float32)
         looked = self.looked if count <= _ASIDE else self.looked * count // _ASIDE
-        pages, keys = self._pages, self._keys
-        if 0 < looked < _MOST * len(pages):
+        pages, keys, count = self._pages, self._keys, min(count, self._count)
+        if 0 < looked < self._most:
             at = np.matmul(asked, self._centres).ravel().argpartition(looked)[:looked]
             pages, keys = pages.take(at, 0), keys.take(at, 0)
         squares = np.matmul(asked, pages).ravel()
-        top = squares.argpartition(min(count, self._count) - 1)[: min(count, self._count)]
+        top = squares.argpartition(count - 1)[:count]
         squares = squares.take(top)
         given = asked[:-1]
         squares += given.dot(given)
@@ -87,7 +88,7 @@ class Nearest:
         ranks = np.take_along_axis(away.argsort(1).argsort(1), near, 1)  # 0: the nearest page
         # two at least, for the last page may be nearly empty
         looked = max(2, 1 + int(np.quantile(ranks, RECALL, method="higher")))
-        return looked if looked < _MOST * len(self._pages) else 0
+        return looked if looked < self._most else 0
 
 
 def _paged(vectors: Array) -> Array:
