@@ -8,8 +8,8 @@ where a request's limit met a default that no policy had ranked: it is no choice
 limit without a reading, and no fallback; and one, where a cascade's try did not fit into
 what its conversation's promise left; and what a model with overrides is expected to cost, in
 142, and so the choice in 7; of 76 the reason, which tells the chances that `similarity` and
-`ensemble` went by, and of 50 the end of an error's sentence). Run this module to write it anew, which is right
-only where a decision was *meant* to change:
+`ensemble` went by, and of 50 the end of an error's sentence). Run this module to write it
+anew, which is right only where a decision was *meant* to change:
 
     python -m tests.support.situations | gzip -9n > tests/unit/decide/golden.jsonl.gz
 """
