@@ -8,6 +8,7 @@ they would have.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from hashlib import blake2b
@@ -17,11 +18,13 @@ from sidecar.classify.base import Classifier
 from sidecar.clock import Clock
 from sidecar.config.snapshot import Snapshot
 from sidecar.decide import EMPTY, Question, View, choose, plan
-from sidecar.errors import ClassifierError
+from sidecar.errors import ClassifierError, ClassifierLate
 from sidecar.features import features_of
 from sidecar.parse import Received, parse
 from sidecar.types import DOMAINS, TASKS, TIERS, Call, Decision, Features, Reading
 
+_TRIES: Final = 4  # readings that may come too late for an explanation
+_BETWEEN_S: Final = 0.05
 _DRAWN: Final = "for this explanation, by its body; a request that is served draws anew"
 
 
@@ -49,17 +52,36 @@ async def explain(
     view = look(call, snapshot) if look else EMPTY
     decision = plan(call, features, snapshot, view)
     verdict: Reading | ClassifierError | None = recall(features) if recall else None
+    late = 0
     if verdict is None:
-        try:
-            verdict = await classifier.classify(features)
-        except ClassifierError as exc:
-            verdict = exc
+        verdict, late = await _read(features, classifier)
     clock.lap("classify")
     if isinstance(decision, Question):
         decision = choose(decision, call, verdict, snapshot, view)
     clock.lap("decide")
     reading = verdict if isinstance(verdict, Reading) else None
-    return _story(call, decision, reading, clock) | _drawn(decision, view)
+    return {**_story(call, decision, reading, clock), **_drawn(decision, view), "late": late}
+
+
+async def _read(
+    features: Features, classifier: Classifier
+) -> tuple[Reading | ClassifierError, int]:
+    """What the classifier says, and how many readings before it came too late.
+
+    A request that has none in time goes to its default; a person who asks for the reasons
+    waits for another, and is told that a request would not have.
+    """
+    late = 0
+    while True:
+        try:
+            return await classifier.classify(features), late
+        except ClassifierLate as exc:
+            late += 1
+            if late == _TRIES:
+                return exc, late
+            await asyncio.sleep(_BETWEEN_S)
+        except ClassifierError as exc:
+            return exc, late
 
 
 def _drawn(decision: Decision, view: View) -> dict[str, Any]:

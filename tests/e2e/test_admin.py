@@ -11,8 +11,10 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
+from sidecar.errors import ClassifierLate
 from sidecar.runtime import Mode
-from tests.conftest import Running, Start
+from sidecar.types import Features, Reading
+from tests.conftest import Running, Start, by_word
 from tests.support.raw_upstream import DONE, LAST_CHUNK, STREAM_HEAD, RawUpstream, chunk, event, raw
 from tests.support.wire import Reply, Wire, chat, exchange, post
 
@@ -391,3 +393,34 @@ async def test_what_no_candidate_answered_is_a_failed_answer_and_is_not_refused_
     assert (await ask(sidecar, model="nobody")).status == 404
     figures = (await admin(sidecar, "GET", "/admin/live")).json["figures"]
     assert (figures["failed"], figures["refused"]) == (1, 1)
+
+
+class Late:
+    """A classifier whose first readings come too late."""
+
+    name, why, version, queued, shed = "late", "", "dummy-1", 0, 0
+
+    def __init__(self, late: int) -> None:
+        self.left = late
+
+    async def classify(self, features: Features) -> Reading:
+        self.left -= 1
+        if self.left >= 0:
+            raise ClassifierLate("the decision deadline passed")
+        return by_word(features.window)
+
+    async def close(self) -> None:
+        return
+
+
+async def test_who_asks_for_reasons_waits_for_a_reading_that_a_request_would_not_have(
+    start: Start, config: dict[str, object]
+) -> None:
+    classifier = Late(0)
+    sidecar = await start(config, classifier=classifier)
+    for late, reason, told in ((2, "policy", 2), (99, "deadline", 4)):
+        classifier.left = late
+        story = (await admin(sidecar, "POST", "/admin/explain", chat("HARD"))).json
+        assert (story["reason"], story["late"]) == (reason, told)
+        assert (story["reading"] is None) == (reason == "deadline")
+    assert (await ask(sidecar, "HARD")).header("x-router-reason") == ["deadline"]

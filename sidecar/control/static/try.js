@@ -53,6 +53,7 @@ export class Try {
     const facts = [
       ["Input", `at most ${count(said.input_tokens_bound)} tokens`],
       ["Needs", said.needs.join(", ")],
+      ["Read at", said.late && reading ? `try ${said.late + 1}: a request whose reading is late goes to the default` : ""],
       ["Falls back to", said.fallbacks.join(said.fallbacks.length > 3 ? ", " : ", then ")],
       ["Took", Object.entries(said.timings_ms).map(([stage, spent]) => `${stage} ${ms(spent)}`).join(" · ")],
     ];
