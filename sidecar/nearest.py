@@ -116,8 +116,7 @@ def _order(vectors: NDArray[np.float64]) -> NDArray[np.int64]:
             done.append(part)
             continue
         own = vectors[part] - vectors[part].mean(0)
-        along = np.einsum("ij,j->i", own, _widest(own))
-        part = part[along.argsort(kind="stable")]
+        part = part[(own @ _widest(own)).argsort(kind="stable")]
         half = pages // 2 * _PAGE
         waiting += [part[half:], part[:half]]  # the first half is next: a short page comes last
     return np.concatenate(done)
@@ -129,8 +128,8 @@ def _widest(own: NDArray[np.float64]) -> NDArray[np.float64]:
     What a matrix of covariances has most of is nearly all that is left of its 32nd power.
     LAPACK would say it exactly, by threads that take milliseconds to meet where cores are busy.
     """
-    power = np.einsum("ij,ik->jk", own, own)
+    power = own.T @ own
     for _ in range(5):
-        power /= max(np.trace(power), 1e-300)
-        power = np.einsum("ij,jk->ik", power, power)
+        power /= max(power.trace(), 1e-300)
+        power = power @ power
     return np.asarray(power[power.diagonal().argmax()])
