@@ -221,15 +221,20 @@ class Caller(asyncio.Protocol):
                 try:
                     await self._handler.answer(request, answer)
                 finally:
-                    self._request = None
-                    if not self._gone:
-                        self._answered(answer)
+                    self._over_with(answer)
                 del request, answer  # a connection that is idle holds on to no body
                 if self._request is None and not (self._over or self._gone):
                     self._turn = self._loop.create_future()
                     await self._turn
         finally:  # its frames hold this: a body would stay until the collector comes
             self._task = None
+
+    def _over_with(self, answer: Downstream) -> None:
+        # not in `_work`: that a call after it may put the next request there is hidden from
+        # the type checker, and so from the compiler
+        self._request = None
+        if not self._gone:
+            self._answered(answer)
 
     def _answered(self, answer: Downstream) -> None:
         """Go on to the next request, or end the connection."""
