@@ -16,7 +16,10 @@ def register(subparsers: Any) -> None:
         "that keeps a share of its quality. `sidecar simulate --suggest` finds a route's settings.",
     )
     command.add_argument(
-        "input", type=Path, metavar="SCORED.jsonl", help="a JSON object a line; .gz is read too"
+        "input",
+        type=Path,
+        metavar="SCORED.jsonl",
+        help="a JSON object a line, or CSV; .gz is read too",
     )
     target = command.add_mutually_exclusive_group(required=True)
     target.add_argument("--strong-rate", type=float, metavar="SHARE", help="e.g. 0.3")

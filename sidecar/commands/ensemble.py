@@ -18,7 +18,10 @@ def register(subparsers: Any) -> None:
         "scores: {MODEL: 0..1}}. The configuration may name it before it is there.",
     )
     fit.add_argument(
-        "input", type=Path, metavar="SCORED.jsonl", help="a JSON object a line; .gz is read too"
+        "input",
+        type=Path,
+        metavar="SCORED.jsonl",
+        help="a JSON object a line, or CSV; .gz is read too",
     )
     fit.add_argument(
         "--config", required=True, type=Path, metavar="FILE", help="the configuration, YAML"

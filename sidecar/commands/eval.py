@@ -20,7 +20,10 @@ def register(subparsers: Any) -> None:
         "percent of it (CPT50, CPT80).",
     )
     command.add_argument(
-        "input", type=Path, metavar="SCORED.jsonl", help="a JSON object a line; .gz is read too"
+        "input",
+        type=Path,
+        metavar="SCORED.jsonl",
+        help="a JSON object a line, or CSV; .gz is read too",
     )
     command.add_argument("--weak", required=True, metavar="A", help="the cheap model's name there")
     command.add_argument("--strong", required=True, metavar="B", help="the dear one's")

@@ -26,7 +26,7 @@ def register(subparsers: Any) -> None:
         "what the encoder says of each: how hard it is, its labels, and which model suffices.",
     )
     command.add_argument(
-        "input", type=Path, metavar="IN.jsonl", help="- for stdin; .gz is read too"
+        "input", type=Path, metavar="IN.jsonl", help="or CSV; - is stdin, .gz is read too"
     )
     command.add_argument("--output", type=Path, metavar="OUT.jsonl", help="stdout, unless given")
     command.add_argument(

@@ -23,7 +23,7 @@ def register(subparsers: Any) -> None:
         "what its policy and the others would have cost and kept. With --suggest, find the "
         "cheapest route that keeps --quality and write its configuration.",
     )
-    command.add_argument("input", type=Path, metavar="SCORED.jsonl", help="plain or gzipped")
+    command.add_argument("input", type=Path, metavar="SCORED.jsonl", help="or CSV; .gz is read too")
     command.add_argument(
         "--config", required=True, type=Path, metavar="FILE", help="the configuration, YAML"
     )
