@@ -14,6 +14,11 @@ import re
 from typing import Final
 
 _WITHIN: Final = re.compile(rb'[^"\\\r\n]*')
+_SHORT: Final = 32  # bytes of text
+_QUOTE: Final = 0x22
+_BACKSLASH: Final = 0x5C
+_LF: Final = 0x0A
+_CR: Final = 0x0D
 _TRIES: Final = 3  # a stream; one whose pieces differ in two places is never known
 
 
@@ -29,9 +34,16 @@ class KnownEvent:
     def again(self, piece: bytes) -> bool:
         """Whether ``piece`` is one that was learnt, but for its text."""
         before, after = self._before, self._after
-        if not before or not piece.startswith(before) or not piece.endswith(after):
+        start, end = len(before), len(piece) - len(after)
+        if not start or end < start or piece[:start] != before or piece[end:] != after:
             return False
-        return _WITHIN.fullmatch(piece, len(before), len(piece) - len(after)) is not None
+        if end - start > _SHORT:
+            return _WITHIN.fullmatch(piece, start, end) is not None
+        for at in range(start, end):  # a token or two: less than a call, where it is compiled
+            byte = piece[at]
+            if byte in (_QUOTE, _BACKSLASH, _LF, _CR):
+                return False
+        return True
 
     def learn(self, one: bytes, other: bytes) -> None:
         """Note two pieces that follow each other, end their events, and hold nothing that is

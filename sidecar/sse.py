@@ -35,6 +35,11 @@ class UsageStrip:
         self._rest = b""
         self._begun = False
 
+    @property
+    def idle(self) -> bool:
+        """Whether it holds nothing back: then whole events without a count go on as they came."""
+        return self._begun and not self._rest
+
     def feed(self, chunk: bytes) -> bytes:
         text = self._rest + chunk if self._rest else chunk
         if not self._begun:

@@ -35,6 +35,7 @@ class StreamTap:
         self._finished: set[int] = set()  # which of them are whole
         self._last = b""  # the latest of the stream that was whole
         self.content = False  # something the app would show has come
+        self.plain = False  # the latest piece was whole events, and none of them tells anything
         self._whole = False  # the dialect's own end has come
         self.error = False  # the upstream sent an error in band
         self._usage = Usage()
@@ -54,6 +55,7 @@ class StreamTap:
         tells, framer = self._dialect.tells, self._framer
         # Once content flows, only an event that could end the stream or count it is worth
         # reading, and whole events without such a one not even worth framing.
+        self.plain = True
         if self.content and not framer.held:
             if self._known.again(chunk):
                 self._last = chunk
@@ -63,6 +65,7 @@ class StreamTap:
                     self._known.learn(self._last, chunk)
                 self._last = chunk
                 return
+        self.plain = False
         events = framer.feed(chunk)
         if framer.large:
             self._glimpse()

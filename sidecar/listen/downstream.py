@@ -13,6 +13,7 @@ from typing import Final, Protocol
 
 from sidecar.errors import SidecarError
 
+_SIZES: Final = tuple([b"%x\r\n" % size for size in range(1024)])  # of chunks
 _BODILESS: Final = frozenset({204, 304})
 _LINES: Final = {
     (status.value, reason): f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode()
@@ -108,7 +109,10 @@ class Downstream:
         size = len(piece)
         if self._bodiless or not size:
             return False
-        data = b"%x\r\n%b\r\n" % (size, piece) if self._chunked else piece
+        data = piece
+        if self._chunked:
+            line = _SIZES[size] if size < len(_SIZES) else b"%x\r\n" % size
+            data = line + piece + b"\r\n"
         if self._head:
             data, self._head = self._head + data, b""
         wire = self._wire

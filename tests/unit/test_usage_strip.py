@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from sidecar.dialects import DIALECTS
 from sidecar.dialects.body import edited
 from sidecar.sse import UsageStrip
+from sidecar.tap import StreamTap
 
 TOKEN = b'data: {"choices":[{"index":0,"delta":{"content":"caf\xc3\xa9"}}],"usage":null}\n\n'
 FILTER = b'data: {"choices":[],"prompt_filter_results":[{}]}\n\n'
@@ -49,6 +50,24 @@ def test_a_byte_order_mark_hides_no_count_and_stays(cuts: list[int]) -> None:
 @given(st.binary(max_size=300), st.lists(st.integers(0, 400)))
 def test_what_has_no_count_passes_byte_for_byte(stream: bytes, cuts: list[int]) -> None:
     assert strip(stream, cuts) == stream
+
+
+@given(
+    st.lists(st.sampled_from([TOKEN, ECHO, COUNT, FILTER, DONE, b": ping\n\n", b"\xef\xbb\xbf"])),
+    st.lists(st.integers(0, 10_000)),
+)
+def test_what_the_tap_has_looked_at_need_not_be_looked_through_again(
+    events: list[bytes], cuts: list[int]
+) -> None:
+    stream = b"".join(events)
+    tap, one, out, at = StreamTap(DIALECTS["chat"]), UsageStrip(), b"", 0
+    # whole events and parts of them, as they come
+    ends = {sum(map(len, events[:n])) for n in range(len(events))}
+    for cut in [*sorted(ends | {c % (len(stream) + 1) for c in cuts}), len(stream)]:
+        piece, at = stream[at:cut], cut
+        tap.feed(piece)
+        out += piece if tap.plain and one.idle else one.feed(piece)
+    assert out + one.rest() == strip(stream, cuts)
 
 
 def test_an_event_of_any_size_passes() -> None:
