@@ -81,6 +81,10 @@ class Ingress:
 
     def admit(self, request: Request) -> None:
         """Refuse what needs no body to be refused: by caller, path, method, size."""
+        # as it was sent: a path in another spelling is another path to whoever filters paths
+        self._admit(request, request.target.partition(b"?")[0])
+
+    def _admit(self, request: Request, path: bytes) -> None:
         said = request.head.said
         if b"sec-fetch-site" in said:
             refuse_a_page(request.head.get(b"sec-fetch-site"))
@@ -90,8 +94,6 @@ class Ingress:
                 "The sidecar asks for a token. Send it as `Authorization: Bearer TOKEN`.",
                 code="invalid_token",
             )
-        # as it was sent: a path in another spelling is another path to whoever filters paths
-        path = request.target.partition(b"?")[0]
         if path in _DIALECTS:
             if request.method != b"POST":
                 raise MethodNotAllowed(f"{path.decode()} answers POST only.", allow="POST")
@@ -119,7 +121,7 @@ class Ingress:
         dialect = _DIALECTS.get(path)
         try:
             if not request.admitted:
-                self.admit(request)
+                self._admit(request, path)
             self._leave_room()
             if dialect is None:
                 self._tell_models(answer, request_id, path)

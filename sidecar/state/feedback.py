@@ -168,9 +168,11 @@ class Regenerated:
     def notice(self, call: Call, one: Answered) -> Answered | None:
         """The request that ``call`` asks anew, if this is the first time since a pause."""
         key = _signature(call)
-        before = self._last.pop(key, None)
-        self._last[key] = one
         kept = self._last
+        before = kept.get(key)
+        kept[key] = one
+        if before is not None:
+            kept.move_to_end(key)
         while len(kept) > self._keep:
             kept.popitem(last=False)
         if one.at >= self._due:

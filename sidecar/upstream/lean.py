@@ -24,6 +24,7 @@ from sidecar.upstream import base
 from sidecar.upstream.base import Fields, Take
 from sidecar.upstream.connection import Connection, head_of
 
+_SPECS: Final = 256  # whose pool is known at once
 _IDLE_S: Final = 30.0  # below the idle limits of common servers and load balancers
 
 
@@ -196,6 +197,7 @@ class LeanUpstreams:
 
     def __init__(self) -> None:
         self._pools: dict[tuple[str, str | None, int, float], _Pool] = {}
+        self._of: dict[int, tuple[UpstreamSpec, _Pool]] = {}  # by the identity of a spec
 
     def send(
         self, spec: UpstreamSpec, path: str, lines: bytes, body: bytes
@@ -208,15 +210,22 @@ class LeanUpstreams:
 
     async def close(self) -> None:
         pools, self._pools = list(self._pools.values()), {}
+        self._of.clear()
         for pool in pools:
             pool.close()
         await asyncio.sleep(0)  # let the transports say goodbye
 
     def _pool(self, spec: UpstreamSpec) -> _Pool:
+        found = self._of.get(id(spec))
+        if found is not None and found[0] is spec:
+            return found[1]
         key = (spec.base_url, spec.ca_file, spec.max_connections, spec.timeouts.connect_s)
         pool = self._pools.get(key)
         if pool is None:
             pool = self._pools[key] = _Pool(_origin(spec))
+        if len(self._of) >= _SPECS:  # those of configurations that are gone
+            self._of.clear()
+        self._of[id(spec)] = spec, pool
         return pool
 
 
