@@ -204,7 +204,9 @@ class Runtime:
         change of what only a restart can change.
         """
         old = self.snapshot
-        new = loader.load(self.config_file, self.abilities, generation=old.generation + 1)
+        new = loader.load(
+            self.config_file, self.abilities, generation=old.generation + 1, before=old
+        )
         fixed = [
             f"{self.config_file}: {key}: changing it needs a restart"
             for key in _FIXED

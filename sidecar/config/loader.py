@@ -31,6 +31,7 @@ from sidecar.config.upstreams import replicas_of, upstream_of
 from sidecar.dialects import BY_FAMILY
 from sidecar.dialects.overrides import Overrides
 from sidecar.errors import ConfigError, DataError
+from sidecar.library import Shelf
 
 _KEYS: Final = sorted(
     {
@@ -57,10 +58,13 @@ def load(
     env: Mapping[str, str] | None = None,
     generation: int = 1,
     unfitted: bool = False,
+    *,
+    before: Snapshot | None = None,
 ) -> Snapshot:
     """Read, check and compile ``path``; :class:`ConfigError` with every fault found.
 
     ``unfitted`` passes over the ensemble's weights, for the command that will write them.
+    What the configuration ``before`` this one has read of large files is taken over.
     """
     document = yamlfile.load(path)
     if not isinstance(document.value, dict):
@@ -72,6 +76,9 @@ def load(
         raise ConfigError(in_order([*found, *_unpriced(document)])) from None
     compiler = _Compiler(document, config, abilities, os.environ if env is None else env)
     compiler.unfitted = unfitted
+    if before is not None:
+        near = [route.library for route in before.routes.values()]
+        compiler.shelf = Shelf(library for library in near if library is not None)
     return compiler.snapshot(generation)
 
 
@@ -115,6 +122,7 @@ class _Compiler:
         self.config = config
         self.env = env
         self.unfitted = False
+        self.shelf = Shelf()
         self.found = Findings(document)
         self.fault, self.warn = self.found.fault, self.found.warn
         self.sheet: Mapping[str, Price] = {}
@@ -304,6 +312,7 @@ class _Compiler:
             folder=Path(self.document.file).parent,
             encoder=self.abilities.encoder,
             unfitted=self.unfitted,
+            shelf=self.shelf,
         )
 
     def route(self, name: str, route: schema.Route) -> RouteSpec | None:

@@ -21,12 +21,19 @@ Fault = tuple[Key, str]
 
 
 def compile_route(
-    name: str, route: schema.Route, *, folder: Path, encoder: str, unfitted: bool
+    name: str,
+    route: schema.Route,
+    *,
+    folder: Path,
+    encoder: str,
+    unfitted: bool,
+    shelf: library.Shelf,
 ) -> RouteSpec | list[Fault]:
     """The route, or what is wrong with its rules and files, by keys inside of it.
 
     Files are beside the configuration, in ``folder``, and made with ``encoder``; those of
-    an ``unfitted`` ensemble need not be there yet.
+    an ``unfitted`` ensemble need not be there yet. Libraries that are on the ``shelf`` are
+    taken from there.
     """
     faults: list[Fault] = []
     found: list[RuleSpec] = []
@@ -39,7 +46,7 @@ def compile_route(
     try:
         where: Key = ("similarity", "library")
         if route.similarity.library is not None:
-            near = library.load(folder / route.similarity.library, encoder)
+            near = shelf.load(folder / route.similarity.library, encoder)
         elif route.policy == "similarity":
             faults.append((where, "is required by the policy `similarity`"))
         where = ("ensemble", "file")

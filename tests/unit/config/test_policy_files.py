@@ -28,10 +28,12 @@ routes:
 """
 
 
-def read(folder: Path, more: str, *, unfitted: bool = False) -> Snapshot:
+def read(
+    folder: Path, more: str, *, unfitted: bool = False, before: Snapshot | None = None
+) -> Snapshot:
     file = folder / "sidecar.yaml"
     file.write_text(ROUTE + more)
-    return load(file, FakeAbilities({"known": 0.5}), {}, unfitted=unfitted)
+    return load(file, FakeAbilities({"known": 0.5}), {}, unfitted=unfitted, before=before)
 
 
 def faults(folder: Path, more: str) -> list[str]:
@@ -103,3 +105,30 @@ def test_the_registered_policies_are_those_a_file_may_name(folder: Path) -> None
     (fault,) = faults(folder, "    policy: magic\n")
     for name in POLICIES:
         assert f"'{name}'" in fault
+
+
+def test_a_library_is_read_once_and_again_only_where_its_file_changed(folder: Path) -> None:
+    """A reload must not hold up requests for what stands as it did."""
+    (folder / "link.library").symlink_to("good.library")
+    more = (
+        "    similarity: {library: good.library}\n"
+        "    split: {arms: {a: {policy: similarity, percent: 10}}}\n"
+        "  other: {models: [small, large], default: large, similarity: {library: link.library}}\n"
+    )
+    first = read(folder, more)
+    known = first.routes["auto"].library
+    assert known is not None
+    assert first.routes["other"].library is known
+    assert first.routes["auto"].arms[0].route.library is known
+    again = read(folder, more.replace("percent: 10", "percent: 20"), before=first)
+    assert again.routes["auto"].library is known
+    changed = library.build("test", np.eye(2), ["c", "d"], np.array([1.0, 0.0]), {})
+    changed.save(folder / "good.library")
+    last = read(folder, more, before=again)
+    assert last.routes["auto"].library is not known
+    assert last.routes["other"].library is last.routes["auto"].library
+    assert last.routes["auto"].library is not None
+    assert last.routes["auto"].library.digest == changed.digest != known.digest
+    (folder / "good.library").write_text("rubbish")
+    with pytest.raises(ConfigError, match="is not a library"):
+        read(folder, more, before=last)
