@@ -65,12 +65,13 @@ async def handle(received: Received, answer: Downstream, runtime: Runtime, clock
     shadow = None if route is None else shadowed(call, features, decision, snapshot, runtime)
     failures: list[Failure] = []  # what came to nothing so far, should the caller leave now
     outcome: Callable[[], Outcome] = partial(unanswered, decision, clock, failures)
-    relay: Relay | None = None
+    # a function, as the outcome is: what may be None until here is not to the compiler, below
+    told: Callable[[], Sequence[bytes]] = _nothing
     try:
         attempt = await runtime.dispatcher.dispatch(call, decision, snapshot, failures)
         clock.lap("upstream")
         relay = Relay(call, attempt, answer, clock)
-        outcome = relay.outcome
+        outcome, told = relay.outcome, relay.told
         if place is not None:
             answer.copy = place.copy()
         await relay.run(decision, runtime.deadlines)
@@ -89,7 +90,7 @@ async def handle(received: Received, answer: Downstream, runtime: Runtime, clock
             price = snapshot.models[decision.model].price.output
             flip = runtime.suspicion.notice(call, features, decision, price)
         over = record(call, decision, how, snapshot, clock, shadow=what_if, flip=flip)
-        _note(over, traced, runtime, relay)
+        _note(over, traced, runtime, told)
         try:
             runtime.remember(call, decision, how, snapshot)
         except Exception as exc:  # what is not remembered must not cost the answer
@@ -115,13 +116,23 @@ def again(
     return record(call, decision, how, snapshot, clock)
 
 
-def _note(over: Record, traced: Trace | None, runtime: Runtime, relay: Relay | None = None) -> None:
-    """Write down a request that is over, wherever one is written down."""
+def _nothing() -> Sequence[bytes]:
+    return ()
+
+
+def _note(
+    over: Record,
+    traced: Trace | None,
+    runtime: Runtime,
+    told: Callable[[], Sequence[bytes]] = _nothing,
+) -> None:
+    """Write down a request that is over, wherever one is written down; ``told`` gives what of
+    its answer a trace reads."""
     runtime.recent.note(over)
     if runtime.decisions is not None:
         runtime.decisions.write(entry(over))
     if traced is not None and runtime.tracer is not None:
-        runtime.tracer.end(traced, over, relay.told() if relay is not None else ())
+        runtime.tracer.end(traced, over, told())
 
 
 def unanswered(
