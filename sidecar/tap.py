@@ -52,7 +52,7 @@ class StreamTap:
         return rest is not None and self._ends(self._dialect.event(rest))
 
     def feed(self, chunk: bytes) -> None:
-        tells, framer = self._dialect.tells, self._framer
+        dialect, framer = self._dialect, self._framer
         # Once content flows, only an event that could end the stream or count it is worth
         # reading, and whole events without such a one not even worth framing.
         self.plain = True
@@ -60,7 +60,7 @@ class StreamTap:
             if self._known.again(chunk):
                 self._last = chunk
                 return
-            if chunk.endswith(b"\n\n") and not tells(chunk):
+            if chunk.endswith(b"\n\n") and not dialect.tells(chunk):
                 if self._last.endswith(b"\n\n"):  # else it was an event's data, and no piece
                     self._known.learn(self._last, chunk)
                 self._last = chunk
@@ -71,9 +71,9 @@ class StreamTap:
             self._glimpse()
         for data in events:
             self._last = data
-            if self.content and not tells(data):
+            if self.content and not dialect.tells(data):
                 continue
-            event = self._dialect.event(data)
+            event = dialect.event(data)
             told = self._told
             if event.finished or event.done or event.usage is not None:
                 if len(told) == _ENDS:  # some count in every event: the first and the latest

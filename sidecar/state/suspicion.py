@@ -104,11 +104,8 @@ class Suspicion:
 
     def _put(self, place: int, one: _Asked) -> _Asked | None:
         """Remember ``one`` as the newest; what stood in its place."""
-        asked = self._asked
-        before = asked.get(place)
-        asked[place] = one
-        if before is not None:
-            asked.move_to_end(place)
+        before = self._asked.pop(place, None)
+        self._asked[place] = one
         return before
 
     def _flipped(self, before: _Asked, one: _Asked, end: str) -> str | None:
