@@ -32,7 +32,6 @@ from sidecar.config.schema import Similarity
 from sidecar.library import Library
 from sidecar.offline.library_rows import gather
 from sidecar.offline.session import Session, read_with_progress
-from sidecar.offline.simulate import turned
 
 QUALITIES = (0.7, 0.8, 0.9, 0.95, 0.98)
 COUNT = Similarity().neighbours
@@ -67,7 +66,7 @@ def measure(file: Path, pair: Pair, limit: int | None) -> dict[str, Any]:
     whole = exactly(served)
     other = decided = 0
     for quality in QUALITIES:
-        route = turned(replace(over.route, policy="similarity", library=served), quality)
+        route = replace(over.route, policy="similarity", library=served, quality=quality)
         one, two = over.play(route), over.play(replace(route, library=whole))
         decided += len(over.cases)
         other += sum(a != b for a, b in zip(one.chosen, two.chosen, strict=True))

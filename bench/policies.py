@@ -124,7 +124,8 @@ def figures(over: Study, test: Setup) -> dict[str, Any]:
     whole = simulate_report.report(over, test)
     played = {
         name: [
-            (setting, over.play(turned(route, setting))) for setting in settings_of(name, POINTS)
+            (setting, over.play(turned(route, setting)))
+            for setting in settings_of(over, route, POINTS)
         ]
         for name, route in variants(over.route, over.snapshot).items()
         if name in LEARNED

@@ -92,6 +92,8 @@ def _floor(route: RouteSpec) -> str:
     if route.policy == "threshold":
         return f"a chance of {route.threshold:g}"
     kept = f"{route.quality:.4g} of the best chance"
+    if route.worth_usd is not None:
+        kept = f"what {route.worth_usd:g} USD an answer is worth"
     if route.policy == "cascade":
         tries = route.cascade
         return f"{kept}; a try from {tries.try_above:g} of it, for {tries.max_overhead:.0%} more"

@@ -71,6 +71,7 @@ def compile_route(
         rules=tuple(found),
         max_cost_usd=route.max_cost_usd,
         usd_per_s=route.usd_per_s,
+        worth_usd=route.worth_usd,
         similarity=route.similarity,
         library=near,
         stack=stacked,

@@ -191,6 +191,7 @@ class RouteSpec:
     rules: tuple[RuleSpec, ...]
     max_cost_usd: float | None = None  # for one request, where the caller sets no limit
     usd_per_s: float = 0.0  # what a second of waiting is worth
+    worth_usd: float | None = None  # what an answer that suffices is worth, in place of `quality`
     similarity: Similarity = _SIMILARITY
     library: Library | None = None  # of prompts whose outcome is known
     stack: Stack | None = None  # of the policy `ensemble`

@@ -15,6 +15,7 @@ knows the scores and takes the cheapest of the best.
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -36,14 +37,15 @@ from sidecar.types import Reading
 Array = NDArray[np.float64]
 
 BASELINES: Final = ("always_strong", "always_weak", "random", "oracle")
-# What turns each policy from cheap to good.
+# What turns each policy from cheap to good. Where a policy weighs chance against price, what an
+# answer is worth: at equal cost that keeps more quality than a share of the best chance does.
 KNOBS: Final[Mapping[str, str]] = MappingProxyType(
     {
-        "cost_quality": "quality",
+        "cost_quality": "worth_usd",
         "threshold": "threshold",
-        "similarity": "quality",
-        "ensemble": "quality",
-        "bandit": "quality",
+        "similarity": "worth_usd",
+        "ensemble": "worth_usd",
+        "bandit": "worth_usd",
         "cascade": "try_above",
     }
 )
@@ -198,6 +200,26 @@ class Study:
             decide_us=np.zeros(0),
         )
 
+    def break_even(self, names: Sequence[str]) -> Array:
+        """USD at which the better of two models of ``names`` becomes worth its price, for every
+        pair and case where the dearer one has more of a chance. One of them at least.
+        """
+        at = [i for i, model in enumerate(self.models) if model.name in names]
+        who = [self.models[i].ability for i in at]
+        chances = np.array(
+            [self.snapshot.abilities.probabilities(reading, who) for reading in self.readings]
+        )
+        found = []
+        for i, j in itertools.permutations(range(len(at)), 2):
+            more, dearer = (
+                chances[:, j] - chances[:, i],
+                self.costs[:, at[j]] - self.costs[:, at[i]],
+            )
+            pays = (more > 1e-4) & (dearer > 0)
+            found.append(dearer[pays] / more[pays])
+        worths = np.concatenate(found) if found else np.zeros(0)
+        return worths if len(worths) else np.array([self.costs.max() + 1e-6])
+
     def figures(self, played: Played) -> dict[str, object]:
         """What ``simulate --json`` says of one strategy."""
         strong_cost = self.mean(self.costs[:, self.strong])
@@ -243,15 +265,20 @@ def turned(route: RouteSpec, setting: float) -> RouteSpec:
         return replace(route, cascade=terms)
     if KNOBS[route.policy] == "threshold":
         return replace(route, threshold=setting)
-    return replace(route, quality=setting)
+    return replace(route, worth_usd=setting)
 
 
-def settings_of(policy: str, points: int) -> list[float]:
-    """Settings of a policy's knob from cheap to good, finer where quality is nearly kept."""
+def settings_of(study: Study, route: RouteSpec, points: int) -> list[float]:
+    """Settings of a policy's knob from cheap to good.
+
+    Of what an answer is worth, as many quantiles of the worths at which the encoder's own
+    chances change a decision of ``study``: between them little changes.
+    """
     steps = np.linspace(0, 1, points)
-    if KNOBS[policy] != "quality":
+    if KNOBS[route.policy] != "worth_usd":
         return [float(step) for step in steps]
-    return [float(1 - (1 - step) ** 2) for step in steps[1:]]
+    even = study.break_even(route.models)
+    return [float(f"{worth:.4g}") for worth in np.unique(np.quantile(even, steps))]
 
 
 def named(route: RouteSpec, snapshot: Snapshot) -> list[ModelSpec]:

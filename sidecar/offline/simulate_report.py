@@ -101,7 +101,7 @@ def curves(study: Study, points: int = POINTS) -> dict[str, list[dict[str, float
         if name not in KNOBS:
             continue
         line = []
-        settings = settings_of(name, points)
+        settings = settings_of(study, route, points)
         for setting in track(settings, f"curve: {name}", len(settings)):
             played = study.play(turned(route, setting))
             line.append(

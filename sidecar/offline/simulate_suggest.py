@@ -80,12 +80,12 @@ def suggest(study: Study, quality: float) -> Suggestion:
         for subset in subsets(study)
         for route in variants(subset, study.snapshot).values()
         if route.policy in SUGGESTED
-        for setting in settings_of(route.policy, _POINTS)
+        for setting in settings_of(study, route, _POINTS)
     ]
     best: tuple[float, RouteSpec] | None = None
     most = 0.0
     for _, route, setting in track(tried, "trying", len(tried)):
-        turn = turned(route, round(setting, 4))
+        turn = turned(route, float(f"{setting:.4g}"))
         played = choosing.play(turn)
         cost, score = choosing.mean(played.cost), choosing.mean(played.score)
         most = max(most, score)
@@ -183,7 +183,7 @@ def written(found: Suggestion, config: Path, route: str, output: Path | None = N
         document = _moved(document, BESIDE, config.parent.resolve(), output.parent.resolve())
     section = dict(document["routes"][route])
     knob = KNOBS[found.route.policy]
-    for key in ("quality", "threshold"):
+    for key in ("quality", "threshold", "worth_usd"):
         section.pop(key, None)
     section |= {
         "policy": found.route.policy,

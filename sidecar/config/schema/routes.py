@@ -97,6 +97,7 @@ class Route(Section):
     models: Annotated[tuple[Name, ...], Field(min_length=1)]
     default: Name
     quality: Share = 0.97
+    worth_usd: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None  # in its place
     threshold: Annotated[float, Field(ge=0, le=1)] = 0.5
     max_cost_usd: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None  # a request
     usd_per_s: Usd = 0.0  # what a second of waiting is worth
@@ -107,6 +108,16 @@ class Route(Section):
     split: Split | None = None
     cascade: Cascade = Cascade()
     response_cache: ResponseCache | None = None
+
+    @model_validator(mode="after")
+    def _one_measure(self) -> Route:
+        if self.worth_usd is None:
+            return self
+        if "quality" in self.model_fields_set:
+            raise ValueError("says both `quality` and `worth_usd`: keep one of the two")
+        if self.policy in ("fixed", "rules", "threshold"):
+            raise ValueError(f"the policy `{self.policy}` does not look at `worth_usd`")
+        return self
 
     @field_validator("models")
     @classmethod

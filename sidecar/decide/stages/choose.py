@@ -79,7 +79,8 @@ def _by_policy(
             affordable,
             models=snapshot.models,
             terms=terms,
-            quality=situation.asked(route.quality),
+            # what its price is worth, the policy has weighed: less chance falls short of it
+            quality=situation.asked(route.quality) if situation.worth is None else 1.0,
             output=min(call.max_output_tokens or usual, usual) * call.choices,
         )
         steps = (*steps, Step("session", verdict.why))

@@ -370,3 +370,16 @@ def test_the_digest_follows_the_file(tmp_path: Path) -> None:
     assert one.digest == read(tmp_path, SHORT).digest
     assert one.digest != two.digest
     assert len(one.digest) == 12
+
+
+def test_what_an_answer_is_worth_stands_in_the_place_of_quality(tmp_path: Path) -> None:
+    worth = "{models: [small, large], default: large, worth_usd: 0.02"
+    plain = "{models: [small, large], default: large"
+    snapshot = read(tmp_path, SHORT.replace(plain, worth))
+    assert snapshot.routes["auto"].worth_usd == 0.02
+    both = faults(tmp_path, SHORT.replace(plain, worth + ", quality: 0.9"))
+    assert both == ["7: routes.auto: says both `quality` and `worth_usd`: keep one of the two"]
+    deaf = faults(tmp_path, SHORT.replace(plain, worth + ", policy: threshold"))
+    assert deaf == ["7: routes.auto: the policy `threshold` does not look at `worth_usd`"]
+    none = faults(tmp_path, SHORT.replace(plain, worth.replace("0.02", "0")))
+    assert none == ["7: routes.auto.worth_usd: must be greater than 0"]

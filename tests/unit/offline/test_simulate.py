@@ -14,7 +14,7 @@ from sidecar.decide import Question, plan
 from sidecar.encoder.abilities import Ability, Catalogue
 from sidecar.errors import DataError
 from sidecar.features import features_of
-from sidecar.offline.simulate import Check, Study, stand_in, turned, variants
+from sidecar.offline.simulate import Check, Study, settings_of, stand_in, turned, variants
 from sidecar.offline.simulate_report import at_cost
 from sidecar.offline.simulate_rows import Case
 from sidecar.offline.simulate_setup import mixed
@@ -138,10 +138,28 @@ def test_what_a_row_says_of_its_answers_is_what_they_cost() -> None:
 
 def test_the_knob_of_each_policy_goes_from_cheap_to_good() -> None:
     over = study(case(1, 1), case(0, 1))
+    ends = {"cost_quality": (1e-6, 10.0), "threshold": (0.01, 1.0)}
     for name, route in variants(over.route, over.snapshot).items():
-        if name in ("cost_quality", "threshold"):
-            low, high = (over.play(turned(route, setting)) for setting in (0.01, 1.0))
+        if name in ends:
+            low, high = (over.play(turned(route, setting)) for setting in ends[name])
             assert low.cost.sum() < high.cost.sum()
+
+
+def test_what_an_answer_is_worth_is_tried_where_decisions_change() -> None:
+    pairs = [case(1, 1, id=str(i)) for i in range(40)]
+    cases, readings = zip(*pairs, strict=True)
+    readings = [replace(said, demand=(at / 10 - 2,)) for at, said in enumerate(readings)]
+    abilities = [Ability("small", (-1.0,), 0.0, 0.5), Ability("large", (-1.0,), 2.0, 0.9)]
+    whole = replace(snapshot([SMALL, LARGE]), abilities=Catalogue(abilities, {}, 1, "test"))
+    over = Study(cases, readings, whole.routes["auto"], whole)
+    route = variants(over.route, over.snapshot)["cost_quality"]
+    settings = settings_of(over, route, 6)
+    assert settings == sorted(settings)
+    dear = [over.play(turned(route, setting)).models["large"] for setting in settings]
+    assert dear == sorted(dear)
+    assert dear[0] < 0.15
+    assert dear[-1] > 0.85
+    assert len(set(dear)) == len(dear)  # every step changes decisions
 
 
 def test_rules_stand_in_for_a_route_that_has_none() -> None:
