@@ -58,10 +58,12 @@ class Contender:
         return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
+# "request, new heads" has an id in the head of every answer, as a provider's have.
 # "auto, cached" asks the same prompt each time: its reading is in the decision cache.
 # "first chunk" is one client after another, for what a proxy adds to the wait for it.
 CASES: dict[str, dict[str, Any]] = {
     "request": {"model": "small", "stream": False},
+    "request, new heads": {"model": "hosted", "stream": False},
     "auto, cached": {"model": "auto", "stream": False},
     "stream": {"model": "small", "stream": True},
     "first chunk": {"model": "small", "stream": True, "clients": 1},
@@ -120,7 +122,7 @@ def contenders(mock_port: int, folder: Path, only: set[str]) -> Iterator[list[Co
             _await_port(port)
             found.append(Contender(name, port, one.popen.pid, cases))
 
-        plain = ("request", "stream", "first chunk")
+        plain = ("request", "request, new heads", "stream", "first chunk")
         if not only or "direct" in only:
             found.append(Contender("direct", mock_port, os.getpid(), plain))
         port = ground.free_port()
@@ -251,6 +253,7 @@ def _config(mock_port: int, client: str) -> dict[str, Any]:
         "upstreams": {"mock": {"base_url": upstream, "api_key_env": "HOME"}},
         "models": {
             "small": {**model, "ability": "llama-3.1-8b-instruct"},
+            "hosted": {**model, "ability": "llama-3.1-8b-instruct"},
             "large": {**model, "ability": "gpt-4o-2024-08-06", "price": {"input": 2, "output": 9}},
         },
         "routes": {"auto": {"models": ["small", "large"], "default": "large"}},

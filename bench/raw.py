@@ -4,8 +4,9 @@
     python -m bench.raw load --url http://127.0.0.1:8080/v1 --requests 5000 --clients 16
 
 The mock answers a chat completion of 578 bytes, or a stream of 20 chunks two
-milliseconds apart. The load is a closed loop over keep-alive connections and prints
-one JSON object.
+milliseconds apart; as the model ``hosted`` under a head with an id and a limit of its
+own, as providers send, else under the same head each time, as model servers do. The
+load is a closed loop over keep-alive connections and prints one JSON object.
 """
 
 from __future__ import annotations
@@ -65,6 +66,8 @@ ANSWER = answer()
 STREAM_HEAD = (
     b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 )
+OK = b"HTTP/1.1 200 OK\r\n"
+HOSTED = OK + b"x-request-id: req_%032x\r\nx-ratelimit-remaining-requests: %d\r\n"
 EVENT = chunk(f"data: {_DELTA}\n\n".encode())
 LAST = chunk(f"data: {_DELTA.replace('null', chr(34) + 'stop' + chr(34))}\n\n".encode()) + chunk(
     b"data: [DONE]\n\n"
@@ -78,6 +81,17 @@ class Mock(asyncio.Protocol):
     def connection_made(self, transport: Any) -> None:
         self.transport = transport
         self.buffer = b""
+        self.answered = 0
+
+    def own(self, answer: bytes, body: bytes) -> bytes:
+        """``answer`` under a head of its own, where ``body`` asks the model ``hosted``."""
+        if b'"hosted"' not in body:
+            return answer
+        self.answered += 1
+        return (
+            HOSTED % (self.answered << 64 | id(self), 10_000 - self.answered % 10_000)
+            + answer[len(OK) :]
+        )
 
     def data_received(self, data: bytes) -> None:
         self.buffer += data
@@ -91,10 +105,10 @@ class Mock(asyncio.Protocol):
                 return
             body, self.buffer = rest[:length], rest[length:]
             if b'"stream": true' in body or b'"stream":true' in body:
-                self.transport.write(STREAM_HEAD + EVENT)
+                self.transport.write(self.own(STREAM_HEAD, body) + EVENT)
                 asyncio.get_running_loop().call_later(GAP_S, self.next, CHUNKS - 1)
             else:
-                self.transport.write(ANSWER)
+                self.transport.write(self.own(ANSWER, body))
 
     def next(self, left: int) -> None:
         if self.transport.is_closing():
