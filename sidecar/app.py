@@ -19,7 +19,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
-from sidecar import classify
+from sidecar import classify, large_pages
 from sidecar.classify.base import Classifier
 from sidecar.config import loader
 from sidecar.config.schema import DecisionLog
@@ -283,8 +283,9 @@ def _allow_files() -> None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
-def _settle_memory() -> None:
-    """Keep the collector off what is there to stay, and from looking too often.
+async def _settle_memory() -> None:
+    """Keep the collector off what is there to stay, and from looking too often, and bring
+    that into large pages.
 
     A request frees what it made by counting references; the collector is for the rare cycle,
     and by its defaults it goes through all that was loaded at the start again and again.
@@ -292,6 +293,7 @@ def _settle_memory() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(10_000, 20, 20)
+    await asyncio.to_thread(large_pages.settle)
 
 
 async def serve(
@@ -313,7 +315,7 @@ async def serve(
     app = await App.start(
         config_file, listen=listen, admin=admin, probes=probes, workers=workers, loaded=loaded
     )
-    _settle_memory()
+    await _settle_memory()
     for warning in app.runtime.snapshot.warnings:
         log.warning("%s", warning)
     for key, given in (("listen", listen), ("admin", admin)):
@@ -345,7 +347,7 @@ async def serve_as_follower(config_file: Path, listen: str, number: int, fd: int
     loaded = load(config_file)
     logs.configure(loaded.snapshot.config.log)
     app = await App.start(config_file, listen=listen, follower=number, loaded=loaded)
-    _settle_memory()
+    await _settle_memory()
     await follow(fd, app.runtime)
     loop.add_signal_handler(signal.SIGINT, app.hurry)
     await app.stop()
