@@ -39,7 +39,8 @@ def regions(maps: str) -> Iterator[tuple[int, int]]:
 def settle() -> int:
     """Bring what is held now into large pages; the bytes for which the kernel did so.
 
-    Takes about 50 ms, without the interpreter's lock, and a few megabytes more of memory.
+    Takes some tens of milliseconds, most of them without the interpreter's lock, and a few
+    megabytes more of memory.
     Where the kernel knows no such thing or refuses, nothing changes.
     """
     if sys.platform != "linux" or os.sysconf("SC_PAGE_SIZE") >= SIZE or not _MAPS.exists():

@@ -64,6 +64,12 @@ def test_a_prompt_that_all_models_fail_alike_stays_cheap_whatever_its_share_is()
     assert decide(0.1, (0.5, 0.6, 0.9)).model == "dear"
 
 
+def test_a_cascade_tries_before_the_model_that_is_worth_its_price() -> None:
+    decision = decide(0.16, (0.6, 0.8, 0.9), policy="cascade")
+    assert (decision.model, decision.fallbacks[0], decision.tries) == ("middle", "dear", 1)
+    assert decide(0.005, (0.6, 0.8, 0.9), policy="cascade").model == "cheap"
+
+
 def test_fallbacks_are_what_is_worth_most_after_it() -> None:
     decision = decide(0.022, (0.6, 0.8, 0.9))
     assert (decision.model, *decision.fallbacks) == ("middle", "cheap", "dear")
