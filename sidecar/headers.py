@@ -21,6 +21,7 @@ from sidecar.config.snapshot import UpstreamSpec
 from sidecar.errors import BadRequest
 from sidecar.frozen import dataclass
 from sidecar.types import Call, Decision, Passed
+from sidecar.upstream.base import Alike
 
 Fields = Sequence[tuple[bytes, bytes]]
 
@@ -59,7 +60,6 @@ _THREE: Final = tuple([f".{n:03d}" for n in range(1000)])
 _SMALL: Final = tuple([f"{n // 100}.{n % 100:02d}" for n in range(1000)])
 _WHOLE: Final = tuple([str(n) for n in range(100)])
 _MOST_WAYS: Final = 1024
-_MOST_ALIKE: Final = 256
 _WAYS: Final[dict[tuple[str, str, str], str]] = {}
 _SAFE: Final = bytes(c if c == 0x09 or 0x20 <= c < 0x7F else 0x3F for c in range(256))
 
@@ -176,7 +176,7 @@ class AnswerHead:
     retry_after: str | None
 
 
-def down(fields: Fields, alike: object | None = None) -> AnswerHead:
+def down(fields: Fields, alike: Alike | None = None) -> AnswerHead:
     """An upstream's headers as they go to the caller.
 
     Where two answers have the same ``alike``, their headers differ in no more than the
@@ -184,13 +184,9 @@ def down(fields: Fields, alike: object | None = None) -> AnswerHead:
     """
     if alike is None:
         return _down(fields)
-    found = _ALIKE.get(id(alike))
-    if found is not None and found[0] is alike:
-        return found[1]
-    head = replace(_down(fields), length=None)
-    if len(_ALIKE) >= _MOST_ALIKE:
-        _ALIKE.clear()
-    _ALIKE[id(alike)] = alike, head
+    head = alike.made
+    if not isinstance(head, AnswerHead):
+        head = alike.made = replace(_down(fields), length=None)
     return head
 
 
@@ -209,9 +205,6 @@ def _down(fields: Fields) -> AnswerHead:
         b"" if coding is None or coding.lower() == b"identity" else coding.lower(),
         None if wait is None else wait.decode("latin-1"),
     )
-
-
-_ALIKE: Final[dict[int, tuple[object, AnswerHead]]] = {}  # by the identity of what they share
 
 
 def _sorted_down(fields: Fields, named: Collection[bytes]) -> tuple[bytes, dict[bytes, bytes]]:

@@ -20,7 +20,7 @@ from yarl import URL
 from sidecar.config.snapshot import UpstreamSpec
 from sidecar.errors import UpstreamBroken, UpstreamError, UpstreamTimeout, UpstreamUnreachable
 from sidecar.upstream import base
-from sidecar.upstream.base import Fields, Take
+from sidecar.upstream.base import Alike, Fields, Take
 
 _READ_BUFFER: Final = 1 << 16  # bytes held for a slow reader before the upstream is paused
 _LARGE: Final = 1 << 20
@@ -35,7 +35,7 @@ class _Response:
         self.status = response.status
         self.reason = response.reason or ""
         self.headers: Fields = response.raw_headers
-        self.alike: object | None = None
+        self.alike: Alike | None = None
 
     async def read(self) -> bytes:
         try:

@@ -22,14 +22,25 @@ Take = Callable[[bytes], Awaitable[None] | None]
 STALE_S: Final = 5.0
 
 
+class Alike:
+    """What answers have in common whose heads differ in the length of their bodies alone.
+
+    Whoever makes something of such a head leaves it in ``made``, for the next one with it.
+    """
+
+    __slots__ = ("made",)
+
+    def __init__(self) -> None:
+        self.made: object | None = None
+
+
 class UpstreamResponse(Protocol):
     """An answer whose head has come and whose body is still to be read."""
 
     status: int
     reason: str
     headers: Fields
-    # where it is whole: the same object of answers whose heads differ in the body's length alone
-    alike: object | None
+    alike: Alike | None  # only where it is whole
 
     async def read(self) -> bytes:
         """The next bytes as they came, or ``b""`` at the end of a whole body.

@@ -15,7 +15,7 @@ from typing import Any, Final, cast
 import httptools
 
 from sidecar.errors import UpstreamBroken
-from sidecar.upstream.base import Take
+from sidecar.upstream.base import Alike, Take
 from sidecar.upstream.known_answer import KnownAnswer
 
 _HIGH_WATER: Final = 1 << 16  # bytes unread before the socket is paused
@@ -48,9 +48,7 @@ class Connection(asyncio.Protocol):
         self.status = 0
         self.reason = ""
         self.headers: list[tuple[bytes, bytes]] = []
-        self.alike: object | None = (
-            None  # the same of two answers whose heads differ in length alone
-        )
+        self.alike: Alike | None = None
         self.heard = False  # at least one byte of an answer came
         self.complete = False  # the answer is whole
         self._fault: UpstreamBroken | None = None

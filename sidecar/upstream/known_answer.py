@@ -14,6 +14,8 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from sidecar.upstream.base import Alike
+
 _LENGTH: Final = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]{1,9})(?=[ \t]*\r\n)", re.IGNORECASE)
 _END: Final = b"\r\n\r\n"
 _LENGTH_NAME: Final = b"content-length"
@@ -23,7 +25,7 @@ _SPECIAL: Final = frozenset({b"transfer-encoding", b"upgrade"})
 _NO_BODY: Final = frozenset({204, 304})
 
 
-class KnownAnswer:
+class KnownAnswer(Alike):
     """One head, and what it said. Whoever has the same one may take the same of it."""
 
     __slots__ = ("_after", "_before", "_place", "headers", "reason", "status")
@@ -38,6 +40,7 @@ class KnownAnswer:
         before: bytes,
         after: bytes,
     ) -> None:
+        super().__init__()
         self.status, self.reason, self.headers = status, reason, headers
         self._place = place  # of Content-Length among them
         self._before, self._after = before, after
