@@ -34,9 +34,9 @@ PACKAGES = (
     "attempts", "decide", "decide/policies", "decide/stages", "dialects", "state", "upstream",
 )  # fmt: skip
 MODULES = (
-    "account", "claims", "clock", "config/snapshot", "dispatch", "features", "headers", "hints",
-    "ingress", "known_event", "parse", "pipeline", "relay", "replay", "runtime", "shadow", "sse",
-    "tap", "telemetry", "types",
+    "account", "beside", "claims", "clock", "config/snapshot", "dispatch", "features", "headers",
+    "hints", "ingress", "known_event", "parse", "pipeline", "relay", "replay", "runtime", "shadow",
+    "sse", "tap", "telemetry", "types",
     "listen/caller", "listen/downstream", "listen/incoming", "listen/known_head",
     "listen/refusal", "listen/request", "listen/room",
     "observe/drift", "observe/metrics", "observe/recent",

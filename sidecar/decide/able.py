@@ -12,13 +12,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from sidecar.beside import Beside
 from sidecar.config.snapshot import Abilities, ModelSpec, RouteSpec, Snapshot
 from sidecar.decide import capability
 from sidecar.decide.rules import Judge
 from sidecar.types import Call, Reading, Step
 
 _KINDS: Final = 256  # of one route that are kept
-_READINGS: Final = 256  # of one kind whose chances are
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,20 +36,18 @@ class Able:
     step: Step | None  # what is said of them; None where that tells of the request's length
     none: bool  # there is nobody to serve it
     # what was worked out of readings that a cache keeps ready, and so come again
-    _chances: dict[int, tuple[Reading, Sequence[float]]] = field(
-        default_factory=dict, init=False, repr=False, compare=False
+    _chances: Beside[Reading, Sequence[float]] = field(
+        default_factory=Beside, init=False, repr=False, compare=False
     )
 
     def chances(self, reading: Reading, known: Abilities) -> Sequence[float]:
         """P(suffices) of each model; ``known`` are the snapshot's abilities."""
-        found = self._chances.get(id(reading))
-        if found is not None and found[0] is reading:
-            return found[1]
+        found = self._chances.find(reading)
+        if found is not None:
+            return found
         row = known.probabilities(reading, self.abilities)
         if reading.remembered == "exact":  # any other is made anew each time
-            if len(self._chances) >= _READINGS:
-                self._chances.clear()
-            self._chances[id(reading)] = reading, row
+            self._chances.keep(reading, row)
         return row
 
 

@@ -16,14 +16,15 @@ from functools import lru_cache
 from struct import Struct
 from typing import Any, Final
 
+from sidecar.beside import Beside
 from sidecar.decide.candidates import Candidates
 from sidecar.errors import NotFound, TooManyRequests
 from sidecar.types import Call, Decision, Outcome, Reading
 
+Demands = Beside[Reading, "array[float]"]
+
 _SIGNED: Final = 2_000  # characters of each end of a prompt that tell it from another
 _LOOK_S: Final = 1.0  # between two looks for what is too old
-_READY: Final = 256  # readings whose demand is kept packed
-_DEMANDS: Final[dict[int, tuple[Reading, array[float]]]] = {}  # by the identity of a reading
 
 
 @dataclass(slots=True)
@@ -52,10 +53,12 @@ class Answered:
         return cls(**{**said, "demand": None if demand is None else array("f", demand)})
 
 
-def answered(call: Call, decision: Decision, outcome: Outcome, at: float) -> Answered:
-    """What is kept of one request."""
+def answered(
+    call: Call, decision: Decision, outcome: Outcome, at: float, demands: Demands
+) -> Answered:
+    """What is kept of one request; ``demands`` are of readings that came before."""
     reading = decision.reading
-    demand = None if reading is None else _demand(reading)
+    demand = None if reading is None else _demand(reading, demands)
     rows = decision.candidates
     if isinstance(rows, Candidates):
         chance = rows.chance(outcome.model)
@@ -67,20 +70,18 @@ def answered(call: Call, decision: Decision, outcome: Outcome, at: float) -> Ans
     )  # fmt: skip
 
 
-def _demand(reading: Reading) -> array[float] | None:
+def _demand(reading: Reading, demands: Demands) -> array[float] | None:
     """What a reading asks, as it is kept: of one that a cache keeps ready, the same each time."""
     said = reading.demand
     if said is None:
         return None
-    found = _DEMANDS.get(id(reading))
-    if found is not None and found[0] is reading:
-        return found[1]
+    found = demands.find(reading)
+    if found is not None:
+        return found
     demand = array("f")
     demand.frombytes(_packing(len(said)).pack(*said))  # array("f", said) takes four times as long
     if reading.remembered == "exact":  # any other is made anew each time
-        if len(_DEMANDS) >= _READY:
-            _DEMANDS.clear()
-        _DEMANDS[id(reading)] = reading, demand
+        demands.keep(reading, demand)
     return demand
 
 

@@ -22,7 +22,7 @@ from sidecar.config.snapshot import RouteSpec, Snapshot
 from sidecar.errors import trace
 from sidecar.observe.metrics import Registry
 from sidecar.state.abilities_online import Draws, Learner, restore, save
-from sidecar.state.feedback import Answered, Rate, Recent, Regenerated, answered
+from sidecar.state.feedback import Answered, Demands, Rate, Recent, Regenerated, answered
 from sidecar.types import Call, Decision, Outcome
 
 log = logging.getLogger("sidecar.state.learning")
@@ -60,6 +60,7 @@ class Learning:
         self._noticed: list[tuple[str, list[float]]] = []
         self.recent = Recent(config.feedback.keep, config.feedback.keep_s, now)
         self.rate = Rate(config.feedback.per_second, now)
+        self._demands = Demands()
         self._regenerated = Regenerated(self._settings.regenerate_s, config.feedback.keep)
         self._scores = registry.histogram(
             "router_feedback_score",
@@ -101,7 +102,7 @@ class Learning:
         """Keep what a later score needs, and notice what a repeated question says."""
         if outcome.status >= 300:
             return
-        one = answered(call, decision, outcome, self._now())
+        one = answered(call, decision, outcome, self._now(), self._demands)
         self.recent.add(one)
         if one.demand is None:
             return

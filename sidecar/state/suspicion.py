@@ -15,6 +15,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Final
 
+from sidecar.beside import Beside
 from sidecar.frozen import dataclass
 from sidecar.observe.metrics import Registry
 from sidecar.types import Call, Decision, Features
@@ -22,7 +23,6 @@ from sidecar.types import Call, Decision, Features
 _KEEP: Final = 2_048  # prompts, of at most 1,200 characters each: 2 MB, full within minutes
 _WITHIN_S: Final = 600.0
 _ADDED: Final = 240  # characters of a phrase, at most
-_READY: Final = 256  # windows whose text is kept beside
 _LOOK_S: Final = 1.0  # between two looks for prompts that are too old
 _CORE: Final = 24  # characters that two prompts share, at least
 _CHOSEN: Final = frozenset({"policy", "cache"})  # reasons for which the words decided
@@ -32,7 +32,6 @@ _CHOSEN: Final = frozenset({"policy", "cache"})  # reasons for which the words d
 class _Said:
     """What a window says of its prompt, worked out once for one that comes again."""
 
-    window: str
     text: str  # of the last turn
     head: int  # keyed hashes of its ends, which nobody outside can aim at
     tail: int
@@ -53,7 +52,7 @@ class Suspicion:
         self._now = now
         # by a keyed hash of who asked and of one end of the text
         self._asked: OrderedDict[int, _Asked] = OrderedDict()
-        self._said: dict[int, _Said] = {}  # by the identity of a window
+        self._said: Beside[str, _Said] = Beside()  # of windows
         self._due = 0.0  # when to look again for what is too old
         self._flips = registry.counter(
             "router_suspicious_flips",
@@ -93,13 +92,11 @@ class Suspicion:
 
     def _said_of(self, window: str) -> _Said:
         """What ``window`` says; those of the latest prompts come again as the same object."""
-        said = self._said.get(id(window))
-        if said is None or said.window is not window:
+        said = self._said.find(window)
+        if said is None:
             text = window.rpartition("\ue001")[2].strip()
-            said = _Said(window, text, hash(text[:_CORE]), hash(text[-_CORE:]))
-            if len(self._said) >= _READY:
-                self._said.clear()
-            self._said[id(window)] = said
+            said = _Said(text, hash(text[:_CORE]), hash(text[-_CORE:]))
+            self._said.keep(window, said)
         return said
 
     def _put(self, place: int, one: _Asked) -> _Asked | None:
