@@ -1,4 +1,4 @@
-"""What was worked out of an object that comes again as the very same one."""
+"""What was worked out of something that comes again, kept beside it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,18 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 _MOST: Final = 256
+
+
+class Alike:
+    """What answers have in common whose heads differ in the length of their bodies alone.
+
+    Whoever makes something of such a head leaves it in ``made``, for the next one with it.
+    """
+
+    __slots__ = ("made",)
+
+    def __init__(self) -> None:
+        self.made: object | None = None
 
 
 class Beside(Generic[K, V]):

@@ -16,12 +16,12 @@ from dataclasses import field, replace
 from typing import Final
 
 from sidecar.account import decision_ms
+from sidecar.beside import Alike
 from sidecar.clock import Clock
 from sidecar.config.snapshot import UpstreamSpec
 from sidecar.errors import BadRequest
 from sidecar.frozen import dataclass
 from sidecar.types import Call, Decision, Passed
-from sidecar.upstream.base import Alike
 
 Fields = Sequence[tuple[bytes, bytes]]
 

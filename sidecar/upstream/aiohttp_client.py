@@ -17,10 +17,11 @@ from typing import Final
 import aiohttp
 from yarl import URL
 
+from sidecar.beside import Alike
 from sidecar.config.snapshot import UpstreamSpec
 from sidecar.errors import UpstreamBroken, UpstreamError, UpstreamTimeout, UpstreamUnreachable
 from sidecar.upstream import base
-from sidecar.upstream.base import Alike, Fields, Take
+from sidecar.upstream.base import Fields, Take
 
 _READ_BUFFER: Final = 1 << 16  # bytes held for a slow reader before the upstream is paused
 _LARGE: Final = 1 << 20

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, Final, Protocol
 
+from sidecar.beside import Alike
 from sidecar.config.snapshot import UpstreamSpec
 
 Fields = Sequence[tuple[bytes, bytes]]
@@ -20,18 +21,6 @@ Take = Callable[[bytes], Awaitable[None] | None]
 # A pooled connection that was closed as a request went out shows it within a round trip. One
 # that is lost later was being answered: to ask again could charge twice.
 STALE_S: Final = 5.0
-
-
-class Alike:
-    """What answers have in common whose heads differ in the length of their bodies alone.
-
-    Whoever makes something of such a head leaves it in ``made``, for the next one with it.
-    """
-
-    __slots__ = ("made",)
-
-    def __init__(self) -> None:
-        self.made: object | None = None
 
 
 class UpstreamResponse(Protocol):

@@ -14,8 +14,9 @@ from typing import Any, Final, cast
 
 import httptools
 
+from sidecar.beside import Alike
 from sidecar.errors import UpstreamBroken
-from sidecar.upstream.base import Alike, Take
+from sidecar.upstream.base import Take
 from sidecar.upstream.known_answer import KnownAnswer
 
 _HIGH_WATER: Final = 1 << 16  # bytes unread before the socket is paused

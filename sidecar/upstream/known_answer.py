@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from sidecar.upstream.base import Alike
+from sidecar.beside import Alike
 
 _LENGTH: Final = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]{1,9})(?=[ \t]*\r\n)", re.IGNORECASE)
 _END: Final = b"\r\n\r\n"
